@@ -1,0 +1,135 @@
+//! The timers of a store: one sorted set and one task for all of them.
+//!
+//! A timer per waiter would cost more than the hand-off that it watches. Here
+//! a timer that is set and cancelled again costs an insert and a remove; the
+//! task is woken only when a timer comes before the one it sleeps for, and it
+//! goes on sleeping when that one is cancelled.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::identity::ConversationId;
+use crate::store::Shared;
+use crate::sync::Mutex;
+use crate::wait::Entry;
+
+/// What has to be done when the time comes.
+#[derive(Debug)]
+pub(crate) enum Alarm {
+    /// See after a conversation's line.
+    Look(ConversationId),
+    /// Extend a lease.
+    Renew(Weak<Entry>),
+}
+
+/// A set alarm: when, and which of those that are set for then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AlarmKey {
+    pub(crate) at: Instant,
+    number: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    state: Mutex<State>,
+    earlier: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    set: BTreeMap<AlarmKey, Alarm>,
+    last_number: u64,
+    /// What the task sleeps for; it may be earlier than every alarm.
+    sleeping_until: Option<Instant>,
+    running: bool,
+}
+
+impl Alarms {
+    /// Sets an alarm, and starts the task if it does not run.
+    pub(crate) fn set(&self, at: Instant, alarm: Alarm, store: &Weak<Shared>) -> AlarmKey {
+        let mut state = self.state.lock();
+        state.last_number += 1;
+        let key = AlarmKey {
+            at,
+            number: state.last_number,
+        };
+        state.set.insert(key, alarm);
+        if !state.running {
+            if let Ok(runtime) = Handle::try_current() {
+                state.running = true;
+                drop(state);
+                runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
+            }
+        } else if state.sleeping_until.is_none_or(|sleeping| at < sleeping) {
+            state.sleeping_until = Some(at);
+            drop(state);
+            self.earlier.notify_one();
+        }
+        key
+    }
+
+    pub(crate) fn cancel(&self, key: AlarmKey) {
+        self.state.lock().set.remove(&key);
+    }
+
+    /// Ends the task soon; it holds only a weak reference to the store.
+    pub(crate) fn stop(&self) {
+        self.earlier.notify_one();
+    }
+
+    /// Takes the alarms whose time has come.
+    fn take_due(&self, now: Instant) -> Vec<Alarm> {
+        let mut state = self.state.lock();
+        let mut due = Vec::new();
+        while let Some(first) = state
+            .set
+            .first_entry()
+            .filter(|first| first.key().at <= now)
+        {
+            due.push(first.remove());
+        }
+        due
+    }
+
+    fn fall_asleep(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.sleeping_until = state.set.keys().next().map(|key| key.at);
+        state.sleeping_until
+    }
+}
+
+/// Says that no task runs when the task ends, also when its runtime does: a
+/// store may outlive the runtime in which it was first used.
+struct Running(Weak<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(store) = self.0.upgrade() {
+            store.alarms.state.lock().running = false;
+        }
+    }
+}
+
+async fn keep_time(running: Running, earlier: Arc<Notify>) {
+    loop {
+        let next = {
+            let Some(store) = running.0.upgrade() else {
+                return;
+            };
+            let due = store.alarms.take_due(Instant::now());
+            store.on_alarms(due);
+            store.alarms.fall_asleep()
+        };
+        match next {
+            Some(next) => tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                () = earlier.notified() => {}
+            },
+            None => earlier.notified().await,
+        }
+    }
+}

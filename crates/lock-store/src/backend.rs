@@ -1,0 +1,250 @@
+//! The contract that a storage implements: three atomic steps, four plain
+//! operations, and wake-ups.
+
+mod memory;
+mod step;
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::Stream;
+
+pub use memory::InMemoryLockStore;
+pub use step::Step;
+
+use crate::error::LockError;
+use crate::identity::{ClientId, ConversationId, FencingToken, Owner};
+use crate::ticket::TicketLock;
+
+/// What a storage does for a [`LockStore`](crate::LockStore).
+///
+/// *issue*, *claim* and *finish* are atomic, keep the rules of
+/// [`TicketLock`], and take the time from the storage's own clock. Each of
+/// them may be carried out twice when a reply was lost, and must then change
+/// nothing more. There are no default methods: a backend that compiles has
+/// thought of everything.
+///
+/// The conformance suite (`lock_store::testing`, feature `testing`) tells
+/// whether an implementation keeps the promises.
+///
+/// # Order
+///
+/// Steps of one conversation are carried out in the order in which they were
+/// begun; for a [`Step::Pending`] that is the order of first polls.
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// Puts a ticket at the end of the queue; see [`TicketLock::issue`].
+    fn issue(&self, issue: &Issue) -> Step<Issued>;
+
+    /// Starts or extends a lease, or tells where a ticket stands; see
+    /// [`TicketLock::claim`].
+    fn claim(&self, claim: &Claim) -> Step<Claimed>;
+
+    /// Removes a ticket and promotes the next; see [`TicketLock::finish`].
+    /// Deletes the lock when no ticket is left.
+    fn finish(&self, finish: &Finish) -> Step<Finished>;
+
+    /// The queue as it is stored, dead tickets included; `None` when there is
+    /// none.
+    fn get(&self, id: &ConversationId) -> Step<Option<TicketLock>>;
+
+    /// Replaces the queue of its conversation; an empty one deletes it.
+    /// Owners whose tickets are no longer there are told
+    /// [`WakeUp::Gone`].
+    fn put(&self, lock: TicketLock) -> Step<()>;
+
+    /// Deletes the queue and tells its owners [`WakeUp::Gone`]; says whether
+    /// there was one.
+    fn delete(&self, id: &ConversationId) -> Step<bool>;
+
+    /// The ids of all conversations that have a lock, in no order. One that
+    /// exists during the whole listing is in it exactly once.
+    fn list(&self) -> Conversations;
+
+    /// From now on tells `listener` what concerns the tickets of `client`,
+    /// until it is gone. Called once per store, before any step.
+    fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>);
+}
+
+/// A stream of conversation ids.
+pub type Conversations = Pin<Box<dyn Stream<Item = Result<ConversationId, LockError>> + Send>>;
+
+/// Who is told of [`WakeUp`]s: the store.
+///
+/// Called from wherever the storage learns of it. It may call the storage
+/// again, so no lock may be held.
+pub trait Listener: Send + Sync {
+    /// Takes notice; does not block.
+    fn wake_up(&self, event: WakeUp);
+}
+
+/// What a storage tells a store without being asked.
+///
+/// An event may be lost; the store looks again by itself. An event may come
+/// twice, or for a ticket that is no longer there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WakeUp {
+    /// The ticket of `owner` was promoted and must be claimed.
+    Turn {
+        /// The conversation whose turn it is.
+        conversation: ConversationId,
+        /// Whose turn it is.
+        owner: Owner,
+    },
+    /// The ticket of `owner` was removed by somebody else.
+    Gone {
+        /// The conversation that had the ticket.
+        conversation: ConversationId,
+        /// Whose ticket it was.
+        owner: Owner,
+    },
+    /// Wake-ups may have been lost, but come again from now on: every waiter
+    /// looks once.
+    Resumed,
+    /// No wake-ups come until [`WakeUp::Resumed`]: waiters look every
+    /// `wait_time`.
+    Suspended,
+}
+
+/// What [`Backend::issue`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// The conversation to be locked.
+    pub conversation: ConversationId,
+    /// Who asks; `None` for a ticket in Rasa's manner.
+    pub owner: Option<Owner>,
+    /// How long the lease is.
+    pub lifetime: Duration,
+    /// How long the ticket may wait.
+    pub wait_timeout: Duration,
+    /// How long a promoted ticket may take to be claimed.
+    pub claim_window: Duration,
+    /// Whether to join the queue if somebody else is in it.
+    pub queue: bool,
+    /// Whether this was asked before and the reply was lost: then a ticket of
+    /// this owner is found, not issued again.
+    pub repeated: bool,
+}
+
+/// What [`Backend::issue`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    /// The ticket is served and claimed: its lease runs.
+    Served {
+        /// The number on the ticket.
+        number: u64,
+        /// Its fencing token.
+        fencing_token: FencingToken,
+    },
+    /// Others are ahead.
+    Waiting {
+        /// The number on the ticket.
+        number: u64,
+        /// Its fencing token.
+        fencing_token: FencingToken,
+        /// How many tickets are ahead.
+        ahead: u64,
+        /// After how long the head would die.
+        look_again: Duration,
+    },
+    /// Somebody is there, and [`Issue::queue`] was false: no ticket was made.
+    Taken,
+}
+
+/// What [`Backend::claim`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Whose ticket it is.
+    pub owner: Owner,
+    /// How long the lease shall be, from now on.
+    pub lifetime: Duration,
+    /// How long a promoted ticket may take to be claimed.
+    pub claim_window: Duration,
+}
+
+/// What [`Backend::claim`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The ticket is served: its lease runs anew.
+    Served {
+        /// The number on the ticket.
+        number: u64,
+        /// Its fencing token.
+        fencing_token: FencingToken,
+    },
+    /// Others are ahead.
+    Waiting {
+        /// How many.
+        ahead: u64,
+        /// After how long the head would die.
+        look_again: Duration,
+    },
+    /// There is no such ticket.
+    Gone,
+}
+
+/// What [`Backend::finish`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Which ticket.
+    pub ticket: TicketName,
+    /// How long a promoted ticket may take to be claimed.
+    pub claim_window: Duration,
+}
+
+/// How a ticket is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TicketName {
+    /// By its owner, which is unique.
+    Owner(Owner),
+    /// By its number, in Rasa's manner; numbers restart with each queue.
+    Number(u64),
+}
+
+/// What [`Backend::finish`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Whether the ticket was there. A backend that had to ask twice says
+    /// `true` when it cannot know.
+    pub found: bool,
+}
+
+impl<B: Backend> Backend for Arc<B> {
+    fn issue(&self, issue: &Issue) -> Step<Issued> {
+        (**self).issue(issue)
+    }
+
+    fn claim(&self, claim: &Claim) -> Step<Claimed> {
+        (**self).claim(claim)
+    }
+
+    fn finish(&self, finish: &Finish) -> Step<Finished> {
+        (**self).finish(finish)
+    }
+
+    fn get(&self, id: &ConversationId) -> Step<Option<TicketLock>> {
+        (**self).get(id)
+    }
+
+    fn put(&self, lock: TicketLock) -> Step<()> {
+        (**self).put(lock)
+    }
+
+    fn delete(&self, id: &ConversationId) -> Step<bool> {
+        (**self).delete(id)
+    }
+
+    fn list(&self) -> Conversations {
+        (**self).list()
+    }
+
+    fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>) {
+        (**self).wake_ups(client, listener);
+    }
+}

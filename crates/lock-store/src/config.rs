@@ -1,0 +1,283 @@
+//! The configuration: the `lock_store` block of `endpoints.yml`, as Rasa reads
+//! it, and `TICKET_LOCK_LIFETIME`.
+
+mod block;
+mod environment;
+mod yaml;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::error::LockError;
+use crate::store::LIFETIMES;
+use environment::Environment;
+
+/// The length of a lease: Rasa's 60 seconds.
+pub const DEFAULT_LOCK_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The longest time between two looks when no wake-up can arrive: Rasa's
+/// second.
+pub const DEFAULT_WAIT_TIME: Duration = Duration::from_secs(1);
+
+/// How long a promoted ticket may take to be claimed.
+pub const DEFAULT_CLAIM_WINDOW: Duration = Duration::from_secs(5);
+
+pub(crate) const WAITS: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(3600);
+
+/// The times of a store.
+///
+/// ```
+/// use std::time::Duration;
+/// use lock_store::{InMemoryLockStore, LockStore, Timing};
+///
+/// let timing = Timing { lock_lifetime: Duration::from_secs(30), ..Timing::default() };
+/// let store = LockStore::with_timing(InMemoryLockStore::new(), timing)?;
+/// # Ok::<(), lock_store::LockError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// The length of a lease. From 1 ms to 30 days, default 60 s.
+    pub lock_lifetime: Duration,
+    /// How long to wait for a turn. Default: as long as the lifetime.
+    pub wait_timeout: Option<Duration>,
+    /// The longest time between two looks when no wake-up can arrive. From
+    /// 10 ms to an hour, default 1 s.
+    pub wait_time: Duration,
+    /// How long a promoted ticket may take to be claimed, before its client is
+    /// taken for dead; never longer than its lifetime. From 10 ms to an hour,
+    /// default 5 s.
+    pub claim_window: Duration,
+    /// Whether leases are extended until released. Default: no.
+    pub keep_alive: bool,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            lock_lifetime: DEFAULT_LOCK_LIFETIME,
+            wait_timeout: None,
+            wait_time: DEFAULT_WAIT_TIME,
+            claim_window: DEFAULT_CLAIM_WINDOW,
+            keep_alive: false,
+        }
+    }
+}
+
+impl Timing {
+    pub(crate) fn check(&self) -> Result<(), LockError> {
+        for (key, time, range) in [
+            ("lock_lifetime", self.lock_lifetime, LIFETIMES),
+            ("wait_time", self.wait_time, WAITS),
+            ("claim_window", self.claim_window, WAITS),
+        ] {
+            if !range.contains(&time) {
+                let (least, most) = (range.start(), range.end());
+                return Err(LockError::config(format!(
+                    "{key} is {time:?}; it must be from {least:?} to {most:?}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that the `lock_store` block can say.
+///
+/// | key | default | meaning |
+/// |---|---|---|
+/// | `type` | `in_memory` | `in_memory` or `redis` |
+/// | `url` or `host` | `localhost` | host name, or a whole `redis://`, `rediss://`, `unix://` URL |
+/// | `port` | 6379 | |
+/// | `db` | 1 | |
+/// | `username`, `password` | – | never shown in logs, `Debug` or errors |
+/// | `use_ssl` | false | with `ssl_certfile`, `ssl_keyfile`, `ssl_ca_certs` |
+/// | `key_prefix` | – | letters, digits, `_`, `-`, `.` |
+/// | `socket_timeout` | 10 | seconds to connect, and for one reply |
+/// | `connections` | 1 | pipelined connections |
+/// | `deployment_mode` | `standard` | `standard`, `sentinel` or `cluster` |
+/// | `endpoints` | – | list of `host:port` for sentinel and cluster |
+/// | `sentinel_service` | `mymaster` | |
+/// | `fallback` | `in_memory` | or `none` |
+/// | `lock_lifetime` | 60 | seconds; `TICKET_LOCK_LIFETIME` overrides it |
+/// | `wait_timeout` | = lifetime | seconds |
+/// | `wait_time` | 1 | seconds between two looks when no wake-up can arrive |
+/// | `claim_window` | 5 | seconds |
+/// | `keep_alive` | false | |
+///
+/// `${NAME}` in a value is replaced from the environment.
+///
+/// ```
+/// use std::time::Duration;
+/// use lock_store::LockStoreConfig;
+///
+/// let config = LockStoreConfig::from_yaml("
+/// lock_store:
+///   type: in_memory
+///   lock_lifetime: 30
+/// ")?;
+/// assert_eq!(config.timing.lock_lifetime, Duration::from_secs(30));
+///
+/// let error = LockStoreConfig::from_yaml("lock_store:\n  lock_lifetme: 30\n").unwrap_err();
+/// assert!(error.to_string().contains("line 2: lock_store.lock_lifetme"));
+/// # Ok::<(), lock_store::LockError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct LockStoreConfig {
+    /// Where the locks are: `type`.
+    pub store_type: StoreType,
+    /// The times.
+    pub timing: Timing,
+    /// How to reach Redis; only used with `type: redis`.
+    pub redis: RedisConfig,
+}
+
+/// Where the locks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StoreType {
+    /// In the memory of one process.
+    #[default]
+    InMemory,
+    /// In Redis, for a fleet.
+    Redis,
+}
+
+/// How to reach Redis.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// A host name or a whole URL, which may carry a password.
+    pub url: SecretString,
+    /// The port.
+    pub port: u16,
+    /// The number of the database.
+    pub db: u32,
+    /// The ACL user.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<SecretString>,
+    /// Whether to speak TLS.
+    pub use_ssl: bool,
+    /// The client's certificate, PEM.
+    pub ssl_certfile: Option<PathBuf>,
+    /// The client's key, PEM.
+    pub ssl_keyfile: Option<PathBuf>,
+    /// The authorities that the server's certificate may come from, PEM.
+    pub ssl_ca_certs: Option<PathBuf>,
+    /// What every key begins with.
+    pub key_prefix: Option<String>,
+    /// How long to wait for a connection, and for one reply.
+    pub socket_timeout: Duration,
+    /// How many pipelined connections to use.
+    pub connections: usize,
+    /// The shape of the deployment.
+    pub deployment_mode: DeploymentMode,
+    /// `host:port` of sentinels or cluster nodes.
+    pub endpoints: Vec<String>,
+    /// What the sentinels call the master.
+    pub sentinel_service: String,
+    /// What to do when Redis cannot be reached at the start.
+    pub fallback: Fallback,
+}
+
+/// The shape of a Redis deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DeploymentMode {
+    /// One server.
+    #[default]
+    Standard,
+    /// A master that sentinels name.
+    Sentinel,
+    /// Redis Cluster.
+    Cluster,
+}
+
+/// What to do when Redis cannot be reached at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// Serve from memory until it can.
+    #[default]
+    InMemory,
+    /// Fail.
+    None,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: SecretString::from("localhost"),
+            port: 6379,
+            db: 1,
+            username: None,
+            password: None,
+            use_ssl: false,
+            ssl_certfile: None,
+            ssl_keyfile: None,
+            ssl_ca_certs: None,
+            key_prefix: None,
+            socket_timeout: Duration::from_secs(10),
+            connections: 1,
+            deployment_mode: DeploymentMode::Standard,
+            endpoints: Vec::new(),
+            sentinel_service: "mymaster".into(),
+            fallback: Fallback::InMemory,
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // By hand: url, username and password stay out.
+        f.debug_struct("RedisConfig")
+            .field("port", &self.port)
+            .field("db", &self.db)
+            .field("use_ssl", &self.use_ssl)
+            .field("key_prefix", &self.key_prefix)
+            .field("deployment_mode", &self.deployment_mode)
+            .field("endpoints", &self.endpoints)
+            .field("fallback", &self.fallback)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LockStoreConfig {
+    /// Reads the `lock_store` block of a file; without such a block it is the
+    /// default. `TICKET_LOCK_LIFETIME` overrides `lock_lifetime`.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::LockErrorKind::Config), naming the file, the line,
+    /// the key, and what would be right. Values of secrets are never shown.
+    pub fn from_endpoints(path: impl AsRef<Path>) -> Result<Self, LockError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            LockError::config(format!("cannot read {}", path.display())).with_source(error)
+        })?;
+        Self::read(&text, &path.display().to_string(), &Environment::process())
+    }
+
+    /// As [`from_endpoints`](Self::from_endpoints), for a text.
+    pub fn from_yaml(text: &str) -> Result<Self, LockError> {
+        Self::read(text, "endpoints", &Environment::process())
+    }
+
+    fn read(text: &str, file: &str, environment: &Environment) -> Result<Self, LockError> {
+        let mut config = match yaml::lock_store_block(text, file)? {
+            Some(values) => block::read(values, file, environment)?,
+            None => Self::default(),
+        };
+        if let Some(lifetime) = environment.ticket_lock_lifetime()? {
+            config.timing.lock_lifetime = lifetime;
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! A held lock.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{Claimed, Step};
+use crate::error::{LockError, LockErrorKind};
+use crate::identity::{ConversationId, FencingToken, Owner};
+use crate::store::Shared;
+use crate::telemetry;
+use crate::wait::{Entry, Lease, Served};
+
+/// A held lock: the proof that it is this message's turn.
+///
+/// The lease runs until [`deadline`](Self::deadline); after that the lock is
+/// somebody else's, whatever the holder is doing. Give the
+/// [`fencing_token`](Self::fencing_token) to whatever the lock protects, so
+/// that it can refuse a holder that is late.
+///
+/// Dropping a guard releases the lock in the background.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lock_store::LockError> {
+/// use std::time::Duration;
+///
+/// let store = lock_store::LockStore::in_memory();
+/// let guard = store.lock("conversation-42").await?;
+/// guard.extend(Duration::from_secs(300)).await?;
+/// assert!(!guard.is_lost());
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a guard releases its lock"]
+pub struct LockGuard {
+    store: Arc<Shared>,
+    conversation: ConversationId,
+    owner: Owner,
+    served: Served,
+    lifetime: Duration,
+    /// What watches the lease. An uncontended lock in memory has none until
+    /// it is asked for something that needs it.
+    entry: OnceLock<Arc<Entry>>,
+    armed: bool,
+}
+
+impl LockGuard {
+    /// A guard whose lease nobody else needs to know of.
+    pub(crate) fn unwatched(
+        store: Arc<Shared>,
+        conversation: ConversationId,
+        owner: Owner,
+        served: Served,
+        lifetime: Duration,
+    ) -> Self {
+        Self {
+            store,
+            conversation,
+            owner,
+            served,
+            lifetime,
+            entry: OnceLock::new(),
+            armed: true,
+        }
+    }
+
+    /// A guard for an entry whose turn has come.
+    pub(crate) fn watched(store: Arc<Shared>, entry: Arc<Entry>, served: Served) -> Self {
+        Self {
+            store,
+            conversation: entry.conversation.clone(),
+            owner: entry.owner,
+            served,
+            lifetime: entry.lifetime(),
+            entry: OnceLock::from(entry),
+            armed: true,
+        }
+    }
+
+    /// Has the store extend the lease from now on.
+    pub(crate) fn keep_alive(&self) {
+        let entry = self.watch(true);
+        self.store.schedule_renewal(entry);
+    }
+
+    /// The conversation that is locked.
+    pub fn conversation_id(&self) -> &ConversationId {
+        &self.conversation
+    }
+
+    /// A number that is higher than that of every earlier holder.
+    pub fn fencing_token(&self) -> FencingToken {
+        self.served.fencing_token
+    }
+
+    /// The number on the ticket: how many came before it since the queue was
+    /// last empty.
+    pub fn ticket_number(&self) -> u64 {
+        self.served.number
+    }
+
+    /// Until when the lock is surely ours, unless it is extended. It was
+    /// counted from before the storage was asked, so it is never later than
+    /// what the storage thinks.
+    pub fn deadline(&self) -> std::time::Instant {
+        match self.lease() {
+            Lease::Until(until) => until.into_std(),
+            Lease::Over(_) => self.served.until.into_std(),
+        }
+    }
+
+    /// Whether the lock is no longer ours.
+    pub fn is_lost(&self) -> bool {
+        self.loss().is_some()
+    }
+
+    /// Resolves when the lock is no longer ours: its lease ran out, or the
+    /// storage said that the ticket is gone. Returns the reason, an error of
+    /// the kind [`Lost`](LockErrorKind::Lost).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point; nothing is changed.
+    pub async fn lost(&self) -> LockError {
+        let entry = self.watch_closely().await;
+        loop {
+            let changed = entry.lease_changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            match entry.lease() {
+                Lease::Over(error) => return error,
+                Lease::Until(until) if until <= Instant::now() => {
+                    let error = self.lost_error();
+                    self.store.end(entry, error.clone());
+                    return error;
+                }
+                Lease::Until(until) => tokio::select! {
+                    () = &mut changed => {}
+                    () = tokio::time::sleep_until(until) => {}
+                },
+            }
+        }
+    }
+
+    /// Lets the lease run for `lifetime` from now on, whatever was left of it.
+    /// With `keep_alive`, later extensions are as long.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](LockErrorKind::Lost) when the lock is no longer ours,
+    /// [`Config`](LockErrorKind::Config) when `lifetime` is out of range, or
+    /// what the storage says; then the lease runs as before.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the lease may or may not have been extended; the guard
+    /// goes by what it knows, which is never too late.
+    pub async fn extend(&self, lifetime: Duration) -> Result<(), LockError> {
+        crate::store::check_lifetime(lifetime)?;
+        if let Some(error) = self.loss() {
+            return Err(error);
+        }
+        let entry = self.watch(false);
+        let asked = Instant::now();
+        let claim = self.store.claim_for(entry, lifetime);
+        let operation = telemetry::operation("claim");
+        let answer = match self.store.backend.claim(&claim) {
+            Step::Done(answer) => answer,
+            Step::Pending(reply) => reply.await,
+        };
+        drop(operation);
+        if matches!(answer, Ok(Claimed::Served { .. })) {
+            entry.set_lifetime(lifetime);
+        }
+        let outcome = answer.as_ref().err().cloned();
+        self.store.on_claimed(entry, asked, answer);
+        match outcome {
+            Some(error) => Err(error.for_conversation(&self.conversation)),
+            None => self.loss().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Gives the lock to the next in line.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](LockErrorKind::Lost) when it was no longer ours, so that what
+    /// was done last may not have been protected; or what the storage says,
+    /// and then it is tried again in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the lock is released in the background.
+    pub async fn release(mut self) -> Result<(), LockError> {
+        let loss = self.loss();
+        let operation = telemetry::operation("finish");
+        let answer = match self.store.finish(&self.conversation, self.owner) {
+            Step::Done(answer) => answer,
+            Step::Pending(reply) => reply.await,
+        };
+        drop(operation);
+        let finished = answer.map_err(|error| error.for_conversation(&self.conversation))?;
+        self.armed = false;
+        self.leave();
+        match loss {
+            Some(error) => Err(error),
+            None if finished.found => Ok(()),
+            None => Err(self.lost_error()),
+        }
+    }
+
+    /// Itself, unless its lease is over already.
+    pub(crate) fn unless_lost(self) -> Result<Self, LockError> {
+        match self.loss() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    fn lease(&self) -> Lease {
+        self.entry
+            .get()
+            .map_or(Lease::Until(self.served.until), |entry| entry.lease())
+    }
+
+    fn loss(&self) -> Option<LockError> {
+        match self.lease() {
+            Lease::Over(error) => Some(error),
+            Lease::Until(until) => (until <= Instant::now()).then(|| self.lost_error()),
+        }
+    }
+
+    fn lost_error(&self) -> LockError {
+        LockError::new(LockErrorKind::Lost).for_conversation(&self.conversation)
+    }
+
+    /// The entry that watches the lease.
+    fn watch(&self, keep_alive: bool) -> &Arc<Entry> {
+        self.entry.get_or_init(|| {
+            let entry = Entry::waiting(
+                self.conversation.clone(),
+                self.owner,
+                self.served.asked,
+                None,
+                self.lifetime,
+                keep_alive,
+            );
+            entry.serve(
+                self.served.number,
+                self.served.fencing_token,
+                self.served.asked,
+            );
+            self.store.lines.add(entry.clone(), &self.store);
+            entry
+        })
+    }
+
+    /// The entry that watches the lease, sure that the ticket was there when
+    /// it began to.
+    async fn watch_closely(&self) -> &Arc<Entry> {
+        if let Some(entry) = self.entry.get() {
+            return entry;
+        }
+        let entry = self.watch(false);
+        if let Ok(lock) = self.store.backend.get(&self.conversation).resolve().await {
+            let ours = |ticket: &crate::Ticket| ticket.owner == Some(self.owner);
+            if !lock.is_some_and(|lock| lock.tickets().any(ours)) {
+                self.store.end(entry, self.lost_error());
+            }
+        }
+        entry
+    }
+
+    /// The lock is being given back: nobody watches its lease any more.
+    fn leave(&self) {
+        // A loss that nobody was told of yet.
+        if matches!(self.lease(), Lease::Until(until) if until <= Instant::now()) {
+            telemetry::lost(&self.lost_error());
+        }
+        if let Some(entry) = self.entry.get() {
+            self.store.retire(entry);
+        }
+        let asked = self.served.asked;
+        telemetry::released(&self.conversation, self.served.number, || asked.elapsed());
+    }
+}
+
+impl Drop for LockGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.leave();
+            self.store
+                .finish_in_background(&self.conversation, self.owner);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The queue of a conversation and its rules: the reference for every backend.
+//!
+//! Tickets stand in the order in which they were issued. Only the head is
+//! served. A ticket is `Waiting` behind others, `Promoted` when it became the
+//! head, `Claimed` once its owner answered:
+//!
+//! ```text
+//!  issue, queue empty ─────────────────────────────► Claimed ──┐ claim: lease
+//!                                                     ▲    ▲───┘ anew
+//!  issue ──► Waiting ──► Promoted ─────── claim ──────┘
+//!              │ wait       │ claim window over:        │ lease over
+//!              ▼ is over    ▼ its client is dead        ▼
+//!            dropped      dropped, with all tickets   dropped
+//!                         of that client
+//! ```
+//!
+//! Nothing happens by itself: whoever touches the queue next drops a dead head.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Ticket, TicketState};
+use crate::backend::{Claim, Claimed, Finish, Finished, Issue, Issued, TicketName};
+use crate::identity::{ConversationId, FencingToken, Owner};
+use crate::time::Timestamp;
+
+/// A conversation's queue of tickets, as plain data.
+///
+/// Every transition is given `now`, and returns what its caller is told; what
+/// it did to others is added to [`Changes`]. A backend keeps one of these per
+/// conversation, or does the same in another form.
+///
+/// ```
+/// use std::time::Duration;
+/// use lock_store::{ConversationId, TicketLock, Timestamp};
+///
+/// let mut lock = TicketLock::new(ConversationId::new("conversation-42")?);
+/// let now = Timestamp::now();
+/// assert_eq!(lock.last_issued(now), None);
+///
+/// let first = lock.issue_ticket(Duration::from_secs(60), now);
+/// let second = lock.issue_ticket(Duration::from_secs(60), now);
+/// assert!(!lock.is_locked(first, now));
+/// assert!(lock.is_locked(second, now));
+///
+/// lock.remove_ticket_for(first, now);
+/// assert_eq!(lock.now_serving(now), Some(second));
+/// # Ok::<(), lock_store::LockError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketLock {
+    pub(super) conversation_id: ConversationId,
+    pub(super) tickets: VecDeque<Ticket>,
+    /// The highest token ever given here, also by a queue that was empty since.
+    pub(super) last_token: FencingToken,
+}
+
+/// What a transition did to tickets other than the caller's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The owner whose turn has come, and who must be woken.
+    pub wake: Option<Owner>,
+    /// Dead tickets that were dropped from the head.
+    pub expired: Vec<Ticket>,
+    /// Tickets that were dropped because their client never claimed one.
+    pub abandoned: Vec<Ticket>,
+}
+
+impl TicketLock {
+    /// An empty queue.
+    pub fn new(conversation_id: ConversationId) -> Self {
+        Self::resumed(conversation_id, VecDeque::new(), FencingToken::default())
+    }
+
+    /// A queue of these tickets, in this order; its next token is higher than
+    /// `last_token` and than each ticket's.
+    pub fn resumed(
+        conversation_id: ConversationId,
+        tickets: VecDeque<Ticket>,
+        last_token: FencingToken,
+    ) -> Self {
+        let highest = tickets.iter().map(|ticket| ticket.fencing_token).max();
+        Self {
+            conversation_id,
+            tickets,
+            last_token: last_token.max(highest.unwrap_or_default()),
+        }
+    }
+
+    /// The conversation that is locked.
+    pub fn conversation_id(&self) -> &ConversationId {
+        &self.conversation_id
+    }
+
+    /// The tickets, head first. Dead ones that nobody has dropped yet are
+    /// among them.
+    pub fn tickets(&self) -> impl ExactSizeIterator<Item = &Ticket> {
+        self.tickets.iter()
+    }
+
+    /// Whether there is no ticket at all.
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// The highest fencing token given so far.
+    pub fn last_token(&self) -> FencingToken {
+        self.last_token
+    }
+
+    pub(crate) fn into_tickets(self) -> VecDeque<Ticket> {
+        self.tickets
+    }
+
+    /// Puts a ticket at the end of the queue; in an empty queue it is served
+    /// at once.
+    pub fn issue(&mut self, issue: &Issue, now: Timestamp, changes: &mut Changes) -> Issued {
+        self.drop_dead_heads(now, issue.claim_window, changes);
+        if let Some(known) = self.find_repeated(issue) {
+            return self.issue_again(known, issue, now, changes);
+        }
+        if !self.tickets.is_empty() && !issue.queue {
+            return Issued::Taken;
+        }
+        let number = self.tickets.back().map_or(0, |last| last.number + 1);
+        self.last_token = self.last_token.next(now.as_micros());
+        let ahead = self.tickets.len() as u64;
+        let (state, expires) = match ahead {
+            0 => (TicketState::Claimed, now + issue.lifetime),
+            _ => (TicketState::Waiting, now + issue.wait_timeout),
+        };
+        self.tickets.push_back(Ticket {
+            number,
+            expires,
+            fencing_token: self.last_token,
+            owner: issue.owner,
+            lifetime: issue.lifetime,
+            state,
+        });
+        self.issued(ahead, number, self.last_token, now)
+    }
+
+    /// What the head's owner says to start or to extend its lease; what a
+    /// waiter asks to learn where it stands.
+    pub fn claim(&mut self, claim: &Claim, now: Timestamp, changes: &mut Changes) -> Claimed {
+        self.drop_dead_heads(now, claim.claim_window, changes);
+        let Some(index) = self.position_of(claim.owner) else {
+            return Claimed::Gone;
+        };
+        if index > 0 {
+            return Claimed::Waiting {
+                ahead: index as u64,
+                look_again: self.head_dies_in(now),
+            };
+        }
+        let head = &mut self.tickets[0];
+        head.state = TicketState::Claimed;
+        head.lifetime = claim.lifetime;
+        head.expires = now + claim.lifetime;
+        changes.wake = changes.wake.filter(|called| *called != claim.owner);
+        Claimed::Served {
+            number: head.number,
+            fencing_token: head.fencing_token,
+        }
+    }
+
+    /// Removes a ticket wherever it stands, and promotes the next.
+    ///
+    /// The caller deletes the lock when it [is empty](Self::is_empty).
+    pub fn finish(&mut self, finish: &Finish, now: Timestamp, changes: &mut Changes) -> Finished {
+        let index = match finish.ticket {
+            TicketName::Owner(owner) => self.position_of(owner),
+            TicketName::Number(number) => self.tickets.iter().position(|t| t.number == number),
+        };
+        // Its own ticket goes first: a late release is no sign of death.
+        let found = index.and_then(|index| self.tickets.remove(index)).is_some();
+        self.drop_dead_heads(now, finish.claim_window, changes);
+        Finished { found }
+    }
+
+    /// Drops every dead ticket at the head and promotes the one that becomes
+    /// the head.
+    pub fn drop_dead_heads(
+        &mut self,
+        now: Timestamp,
+        claim_window: Duration,
+        changes: &mut Changes,
+    ) {
+        while let Some(head) = self.tickets.front_mut() {
+            if !head.has_expired(now) {
+                if head.state == TicketState::Waiting {
+                    changes.wake = promote(head, now, claim_window);
+                }
+                return;
+            }
+            // A promotion says nothing about tickets that died unclaimed in
+            // the middle of the queue: their owners simply waited too long.
+            let unclaimed = head.state == TicketState::Promoted;
+            let dead_client = head.owner.filter(|_| unclaimed).map(|owner| owner.client);
+            changes.expired.extend(self.tickets.pop_front());
+            if let Some(client) = dead_client {
+                self.tickets.retain(|ticket| {
+                    let of_the_dead = ticket.owner.is_some_and(|owner| owner.client == client);
+                    if of_the_dead {
+                        changes.abandoned.push(ticket.clone());
+                    }
+                    !of_the_dead
+                });
+            }
+        }
+    }
+
+    fn find_repeated(&self, issue: &Issue) -> Option<usize> {
+        let owner = issue.owner.filter(|_| issue.repeated)?;
+        // A lost reply is young: its ticket stands near the end.
+        self.tickets.iter().rposition(|t| t.owner == Some(owner))
+    }
+
+    fn issue_again(
+        &mut self,
+        index: usize,
+        issue: &Issue,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) -> Issued {
+        let ticket = &mut self.tickets[index];
+        let (number, token) = (ticket.number, ticket.fencing_token);
+        if index == 0 {
+            ticket.state = TicketState::Claimed;
+            ticket.expires = now + issue.lifetime;
+            changes.wake = changes.wake.filter(|called| Some(*called) != issue.owner);
+        }
+        self.issued(index as u64, number, token, now)
+    }
+
+    fn issued(&self, ahead: u64, number: u64, token: FencingToken, now: Timestamp) -> Issued {
+        if ahead == 0 {
+            return Issued::Served {
+                number,
+                fencing_token: token,
+            };
+        }
+        Issued::Waiting {
+            number,
+            fencing_token: token,
+            ahead,
+            look_again: self.head_dies_in(now),
+        }
+    }
+
+    fn position_of(&self, owner: Owner) -> Option<usize> {
+        self.tickets.iter().position(|t| t.owner == Some(owner))
+    }
+
+    fn head_dies_in(&self, now: Timestamp) -> Duration {
+        self.tickets
+            .front()
+            .map_or(Duration::ZERO, |head| head.expires - now)
+    }
+}
+
+/// Calls a new head. It has the whole claim window to answer, whatever is left
+/// of its wait timeout: only an owner that had that chance may be taken for
+/// dead. A ticket in Rasa's manner keeps its time, as nobody will claim it.
+fn promote(head: &mut Ticket, now: Timestamp, claim_window: Duration) -> Option<Owner> {
+    if head.owner.is_some() {
+        head.state = TicketState::Promoted;
+        head.expires = now + claim_window.min(head.lifetime);
+    } else {
+        head.state = TicketState::Claimed;
+    }
+    head.owner
+}

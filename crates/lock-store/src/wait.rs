@@ -1,0 +1,198 @@
+//! How a message waits for its turn.
+//!
+//! A ticket that is not served at once gets an [`Entry`], and stands in the
+//! [line](line) of its conversation: all entries of this process for it. From
+//! then on its future only sleeps. What moves an entry on is a *look*, one
+//! [`claim`](crate::Backend::claim) for its ticket, and a look is made
+//!
+//! - when the storage says that its turn has come (the usual way),
+//! - when the head of the queue would die: one look per line (rule 7),
+//! - when wake-ups may have been lost.
+//!
+//! A look is sent from wherever its cause arises, never from the waiting
+//! future: a caller whose executor is blocked keeps its turn all the same.
+
+mod entry;
+mod line;
+mod place;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+pub(crate) use entry::{Entry, Lease, Served};
+pub(crate) use line::Lines;
+pub(crate) use place::InLine;
+pub use place::Place;
+
+use crate::backend::{Claim, Claimed, Listener, Step, WakeUp};
+use crate::error::{LockError, LockErrorKind};
+use crate::identity::{ConversationId, Owner};
+use crate::store::Shared;
+use crate::telemetry::{self, WokenBy};
+
+impl Listener for Shared {
+    fn wake_up(&self, event: WakeUp) {
+        match event {
+            WakeUp::Turn {
+                conversation,
+                owner,
+            } => {
+                if let Some(entry) = self.lines.find(&conversation, owner) {
+                    self.look(&entry, WokenBy::Push);
+                }
+            }
+            WakeUp::Gone {
+                conversation,
+                owner,
+            } => self.on_gone(&conversation, owner),
+            WakeUp::Suspended => {
+                telemetry::pushes(false);
+                self.set_pushes(false);
+                self.lines
+                    .look_by(Instant::now() + self.timing.wait_time, self);
+            }
+            WakeUp::Resumed => {
+                telemetry::pushes(true);
+                self.set_pushes(true);
+                for entry in self.lines.first_waiters() {
+                    self.look(&entry, WokenBy::Reconnect);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Looks at the ticket of `entry`: claims it if its turn has come.
+    pub(crate) fn look(&self, entry: &Arc<Entry>, by: WokenBy) {
+        if !entry.is_waiting() {
+            return;
+        }
+        telemetry::woken(by);
+        self.claim(entry);
+    }
+
+    /// Sends a claim for `entry`, and moves it on with the answer.
+    pub(crate) fn claim(&self, entry: &Arc<Entry>) {
+        let asked = Instant::now();
+        let claim = self.claim_for(entry, entry.lifetime());
+        let operation = telemetry::operation("claim");
+        match self.backend.claim(&claim) {
+            Step::Done(answer) => {
+                drop(operation);
+                self.on_claimed(entry, asked, answer);
+            }
+            Step::Pending(reply) => {
+                let (store, entry) = (self.me.clone(), entry.clone());
+                self.background.spawn(async move {
+                    let answer = reply.await;
+                    drop(operation);
+                    if let Some(store) = store.upgrade() {
+                        store.on_claimed(&entry, asked, answer);
+                    }
+                });
+            }
+        }
+    }
+
+    pub(crate) fn claim_for(&self, entry: &Entry, lifetime: std::time::Duration) -> Claim {
+        Claim {
+            conversation: entry.conversation.clone(),
+            owner: entry.owner,
+            lifetime,
+            claim_window: self.timing.claim_window,
+        }
+    }
+
+    pub(crate) fn on_claimed(
+        &self,
+        entry: &Arc<Entry>,
+        asked: Instant,
+        answer: Result<Claimed, LockError>,
+    ) {
+        match answer {
+            Ok(Claimed::Served {
+                number,
+                fencing_token,
+            }) => {
+                let until = asked + entry.lifetime();
+                // The next in line need not look before this lease is over.
+                self.lines.head_dies_at(&entry.conversation, until, self);
+                entry.serve(number, fencing_token, asked);
+                self.schedule_renewal(entry);
+            }
+            Ok(Claimed::Waiting { ahead, look_again }) => {
+                entry.set_ahead(ahead);
+                let look_at = Instant::now() + look_again;
+                self.lines.head_dies_at(&entry.conversation, look_at, self);
+            }
+            Ok(Claimed::Gone) => self.on_gone(&entry.conversation, entry.owner),
+            Err(error) if error.is_retryable() => self.on_claim_failed(entry, &error),
+            Err(error) => self.end(entry, error.for_conversation(&entry.conversation)),
+        }
+    }
+
+    fn on_claim_failed(&self, entry: &Arc<Entry>, error: &LockError) {
+        telemetry::look_failed(&entry.conversation, error);
+        if entry.is_waiting() {
+            let again = Instant::now() + self.timing.wait_time;
+            self.lines.head_dies_at(&entry.conversation, again, self);
+        } else {
+            self.schedule_renewal_soon(entry);
+        }
+    }
+
+    /// The storage says that the ticket of `owner` is not there.
+    fn on_gone(&self, conversation: &ConversationId, owner: Owner) {
+        let Some(entry) = self.lines.find(conversation, owner) else {
+            return;
+        };
+        let kind = if entry.is_waiting() {
+            LockErrorKind::Gone
+        } else {
+            LockErrorKind::Lost
+        };
+        self.end(&entry, LockError::new(kind).for_conversation(conversation));
+        // Where one went, its neighbours may have gone too.
+        if kind == LockErrorKind::Gone {
+            self.lines.head_dies_at(conversation, Instant::now(), self);
+        }
+    }
+
+    /// What is due in the line of `conversation`: those who waited too long
+    /// leave, and if the head should be dead by now, one looks.
+    pub(crate) fn see_after_line(&self, conversation: &ConversationId) {
+        let due = self.lines.due(conversation, Instant::now(), self);
+        for entry in due.timed_out {
+            let error = LockError::new(LockErrorKind::TimedOut)
+                .for_conversation(conversation)
+                .after_waiting(entry.started.elapsed(), entry.ahead());
+            self.end(&entry, error);
+            self.finish_in_background(conversation, entry.owner);
+        }
+        if let Some(entry) = due.look {
+            self.look(&entry, WokenBy::Timer);
+        }
+    }
+
+    /// Ends an entry with an error, which its waiter or its holder learns.
+    pub(crate) fn end(&self, entry: &Entry, error: LockError) {
+        if error.is_lost() {
+            telemetry::lost(&error);
+        }
+        self.drop_from_line(entry, error);
+    }
+
+    /// Ends an entry whose owner gives its ticket back.
+    pub(crate) fn retire(&self, entry: &Entry) {
+        self.drop_from_line(entry, LockError::new(LockErrorKind::Gone));
+    }
+
+    fn drop_from_line(&self, entry: &Entry, error: LockError) {
+        self.lines.remove(&entry.conversation, entry.owner, self);
+        if let Some(renewal) = entry.end(error) {
+            self.alarms.cancel(renewal);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! A place in line: a ticket that is waiting, or whose turn has come.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use super::Entry;
+use super::entry::{CountedAsWaiting, Served};
+use crate::backend::{Claimed, Step};
+use crate::error::LockError;
+use crate::guard::LockGuard;
+use crate::store::Shared;
+use crate::telemetry;
+
+/// A place in a conversation's line, from
+/// [`LockStore::take_ticket`](crate::LockStore::take_ticket).
+///
+/// The order is settled: whoever takes a ticket later is served later, however
+/// late [`wait`](Self::wait) is called. When the turn comes the store claims
+/// it, and the lease runs from then on, so `wait` should not be put off for
+/// longer than a lifetime unless `keep_alive` is on.
+///
+/// Dropping it gives the ticket back.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), lock_store::LockError> {
+/// let store = lock_store::LockStore::in_memory();
+/// let first = store.take_ticket("conversation-42").await?;
+/// let second = store.take_ticket("conversation-42").await?;
+/// assert_eq!(second.position().await?, 1);
+///
+/// let guard = first.wait().await?;
+/// assert_eq!(guard.ticket_number(), 0);
+/// guard.release().await?;
+/// assert_eq!(second.wait().await?.ticket_number(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a place gives its ticket back"]
+pub struct Place {
+    standing: PlaceStanding,
+}
+
+#[derive(Debug)]
+enum PlaceStanding {
+    Served(LockGuard),
+    InLine(InLine),
+}
+
+impl Place {
+    pub(crate) fn served(guard: LockGuard) -> Self {
+        let standing = PlaceStanding::Served(guard);
+        Self { standing }
+    }
+
+    pub(crate) fn in_line(line: InLine) -> Self {
+        let standing = PlaceStanding::InLine(line);
+        Self { standing }
+    }
+
+    /// Waits for the turn.
+    ///
+    /// # Errors
+    ///
+    /// Timed out, gone, lost (its turn came and its lease ran out before this
+    /// was called), or what the storage says.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the ticket is given back in the background.
+    pub async fn wait(self) -> Result<LockGuard, LockError> {
+        let outcome = match self.standing {
+            PlaceStanding::Served(guard) => guard.unless_lost(),
+            PlaceStanding::InLine(line) => line.wait().await,
+        };
+        outcome.inspect_err(telemetry::failed)
+    }
+
+    /// How many tickets are ahead, as the storage knows it now; 0 when the
+    /// turn has come.
+    ///
+    /// # Errors
+    ///
+    /// What [`wait`](Self::wait) would say, or what the storage says.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any point; the ticket stays in line.
+    pub async fn position(&self) -> Result<u64, LockError> {
+        match &self.standing {
+            PlaceStanding::Served(_) => Ok(0),
+            PlaceStanding::InLine(line) => line.position().await,
+        }
+    }
+
+    /// The number on the ticket.
+    pub fn ticket_number(&self) -> u64 {
+        match &self.standing {
+            PlaceStanding::Served(guard) => guard.ticket_number(),
+            PlaceStanding::InLine(line) => line.entry.number(),
+        }
+    }
+}
+
+/// An entry in its line. Leaves it when dropped.
+#[derive(Debug)]
+pub(crate) struct InLine {
+    store: Arc<Shared>,
+    pub(crate) entry: Arc<Entry>,
+    counted: Option<CountedAsWaiting>,
+    /// Whether the ticket is still ours to give back.
+    armed: bool,
+}
+
+impl InLine {
+    /// Puts `entry` in its line, before or after its ticket is issued.
+    pub(crate) fn join(store: Arc<Shared>, entry: Arc<Entry>) -> Self {
+        store.lines.add(entry.clone(), &store);
+        Self {
+            store,
+            entry,
+            counted: None,
+            armed: true,
+        }
+    }
+
+    /// The ticket is there, and others are ahead.
+    pub(crate) fn count_as_waiting(&mut self) {
+        self.counted = Some(CountedAsWaiting::begin(&self.entry));
+    }
+
+    async fn position(&self) -> Result<u64, LockError> {
+        if !self.entry.is_waiting() {
+            return self.settled_position();
+        }
+        let claim = self.store.claim_for(&self.entry, self.entry.lifetime());
+        let asked = tokio::time::Instant::now();
+        let answer = match self.store.backend.claim(&claim) {
+            Step::Done(answer) => answer,
+            Step::Pending(reply) => reply.await,
+        };
+        let ahead = answer.as_ref().ok().copied();
+        let error = answer.as_ref().err().cloned();
+        self.store.on_claimed(&self.entry, asked, answer);
+        match (ahead, error) {
+            (Some(Claimed::Waiting { ahead, .. }), _) => Ok(ahead),
+            (_, Some(error)) => Err(error.for_conversation(&self.entry.conversation)),
+            _ => self.settled_position(),
+        }
+    }
+
+    fn settled_position(&self) -> Result<u64, LockError> {
+        match self.entry.lease() {
+            super::Lease::Until(_) => Ok(0),
+            super::Lease::Over(error) => Err(error),
+        }
+    }
+
+    /// The ticket is served as soon as it is issued.
+    pub(crate) fn served_at_once(self, served: Served) -> LockGuard {
+        self.entry
+            .serve(served.number, served.fencing_token, served.asked);
+        self.store.schedule_renewal(&self.entry);
+        self.into_guard(served)
+    }
+
+    /// No ticket was issued.
+    pub(crate) fn without_ticket(mut self) {
+        self.armed = false;
+        self.store.retire(&self.entry);
+    }
+
+    fn into_guard(mut self, served: Served) -> LockGuard {
+        self.armed = false;
+        LockGuard::watched(self.store.clone(), self.entry.clone(), served)
+    }
+
+    /// Waits for the turn. Leaves the line when dropped.
+    pub(crate) async fn wait(mut self) -> Result<LockGuard, LockError> {
+        let served = match poll_fn(|cx| self.entry.poll_served(cx)).await {
+            Ok(served) => served,
+            Err(error) => {
+                // Whoever ended the entry gave the ticket back, if it is there.
+                self.armed = false;
+                return Err(error);
+            }
+        };
+        self.counted = None;
+        let started = self.entry.started;
+        telemetry::acquired(&self.entry.conversation, served.number, true, || {
+            started.elapsed()
+        });
+        self.into_guard(served).unless_lost()
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (store, entry) = (&self.store, &self.entry);
+        store.retire(entry);
+        store.finish_in_background(&entry.conversation, entry.owner);
+    }
+}

@@ -7,7 +7,7 @@ mod step;
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 
@@ -35,15 +35,15 @@ use crate::ticket::TicketLock;
 /// begun; for a [`Step::Pending`] that is the order of first polls.
 pub trait Backend: Debug + Send + Sync + 'static {
     /// Puts a ticket at the end of the queue; see [`TicketLock::issue`].
-    fn issue(&self, issue: &Issue) -> Step<Issued>;
+    fn issue(&self, id: &ConversationId, issue: &Issue) -> Step<Issued>;
 
     /// Starts or extends a lease, or tells where a ticket stands; see
     /// [`TicketLock::claim`].
-    fn claim(&self, claim: &Claim) -> Step<Claimed>;
+    fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed>;
 
     /// Removes a ticket and promotes the next; see [`TicketLock::finish`].
     /// Deletes the lock when no ticket is left.
-    fn finish(&self, finish: &Finish) -> Step<Finished>;
+    fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished>;
 
     /// The queue as it is stored, dead tickets included; `None` when there is
     /// none.
@@ -111,8 +111,6 @@ pub enum WakeUp {
 /// What [`Backend::issue`] is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
-    /// The conversation to be locked.
-    pub conversation: ConversationId,
     /// Who asks; `None` for a ticket in Rasa's manner.
     pub owner: Option<Owner>,
     /// How long the lease is.
@@ -126,6 +124,9 @@ pub struct Issue {
     /// Whether this was asked before and the reply was lost: then a ticket of
     /// this owner is found, not issued again.
     pub repeated: bool,
+    /// When it was asked, by the clock of this process. A backend in the same
+    /// process may save itself a look at the clock; all others ask their own.
+    pub asked: Instant,
 }
 
 /// What [`Backend::issue`] answers.
@@ -156,14 +157,14 @@ pub enum Issued {
 /// What [`Backend::claim`] is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The conversation.
-    pub conversation: ConversationId,
     /// Whose ticket it is.
     pub owner: Owner,
     /// How long the lease shall be, from now on.
     pub lifetime: Duration,
     /// How long a promoted ticket may take to be claimed.
     pub claim_window: Duration,
+    /// When it was asked; see [`Issue::asked`].
+    pub asked: Instant,
 }
 
 /// What [`Backend::claim`] answers.
@@ -190,8 +191,6 @@ pub enum Claimed {
 /// What [`Backend::finish`] is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finish {
-    /// The conversation.
-    pub conversation: ConversationId,
     /// Which ticket.
     pub ticket: TicketName,
     /// How long a promoted ticket may take to be claimed.
@@ -216,16 +215,16 @@ pub struct Finished {
 }
 
 impl<B: Backend> Backend for Arc<B> {
-    fn issue(&self, issue: &Issue) -> Step<Issued> {
-        (**self).issue(issue)
+    fn issue(&self, id: &ConversationId, issue: &Issue) -> Step<Issued> {
+        (**self).issue(id, issue)
     }
 
-    fn claim(&self, claim: &Claim) -> Step<Claimed> {
-        (**self).claim(claim)
+    fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        (**self).claim(id, claim)
     }
 
-    fn finish(&self, finish: &Finish) -> Step<Finished> {
-        (**self).finish(finish)
+    fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {
+        (**self).finish(id, finish)
     }
 
     fn get(&self, id: &ConversationId) -> Step<Option<TicketLock>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Claimed, Step};
+use crate::backend::{Claimed, Finished, Step};
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::store::Shared;
@@ -37,6 +37,13 @@ use crate::wait::{Entry, Lease, Served};
 #[derive(Debug)]
 #[must_use = "dropping a guard releases its lock"]
 pub struct LockGuard {
+    /// In a box, as a guard is moved more often than it is made.
+    held: Box<Held>,
+    armed: bool,
+}
+
+#[derive(Debug)]
+struct Held {
     store: Arc<Shared>,
     conversation: ConversationId,
     owner: Owner,
@@ -45,11 +52,11 @@ pub struct LockGuard {
     /// What watches the lease. An uncontended lock in memory has none until
     /// it is asked for something that needs it.
     entry: OnceLock<Arc<Entry>>,
-    armed: bool,
 }
 
 impl LockGuard {
     /// A guard whose lease nobody else needs to know of.
+    #[inline]
     pub(crate) fn unwatched(
         store: Arc<Shared>,
         conversation: ConversationId,
@@ -58,12 +65,14 @@ impl LockGuard {
         lifetime: Duration,
     ) -> Self {
         Self {
-            store,
-            conversation,
-            owner,
-            served,
-            lifetime,
-            entry: OnceLock::new(),
+            held: Box::new(Held {
+                store,
+                conversation,
+                owner,
+                served,
+                lifetime,
+                entry: OnceLock::new(),
+            }),
             armed: true,
         }
     }
@@ -71,12 +80,14 @@ impl LockGuard {
     /// A guard for an entry whose turn has come.
     pub(crate) fn watched(store: Arc<Shared>, entry: Arc<Entry>, served: Served) -> Self {
         Self {
-            store,
-            conversation: entry.conversation.clone(),
-            owner: entry.owner,
-            served,
-            lifetime: entry.lifetime(),
-            entry: OnceLock::from(entry),
+            held: Box::new(Held {
+                store,
+                conversation: entry.conversation.clone(),
+                owner: entry.owner,
+                served,
+                lifetime: entry.lifetime(),
+                entry: OnceLock::from(entry),
+            }),
             armed: true,
         }
     }
@@ -84,23 +95,23 @@ impl LockGuard {
     /// Has the store extend the lease from now on.
     pub(crate) fn keep_alive(&self) {
         let entry = self.watch(true);
-        self.store.schedule_renewal(entry);
+        self.held.store.schedule_renewal(entry);
     }
 
     /// The conversation that is locked.
     pub fn conversation_id(&self) -> &ConversationId {
-        &self.conversation
+        &self.held.conversation
     }
 
     /// A number that is higher than that of every earlier holder.
     pub fn fencing_token(&self) -> FencingToken {
-        self.served.fencing_token
+        self.held.served.fencing_token
     }
 
     /// The number on the ticket: how many came before it since the queue was
     /// last empty.
     pub fn ticket_number(&self) -> u64 {
-        self.served.number
+        self.held.served.number
     }
 
     /// Until when the lock is surely ours, unless it is extended. It was
@@ -109,7 +120,7 @@ impl LockGuard {
     pub fn deadline(&self) -> std::time::Instant {
         match self.lease() {
             Lease::Until(until) => until.into_std(),
-            Lease::Over(_) => self.served.until.into_std(),
+            Lease::Over(_) => self.first_deadline().into_std(),
         }
     }
 
@@ -136,7 +147,7 @@ impl LockGuard {
                 Lease::Over(error) => return error,
                 Lease::Until(until) if until <= Instant::now() => {
                     let error = self.lost_error();
-                    self.store.end(entry, error.clone());
+                    self.held.store.end(entry, error.clone());
                     return error;
                 }
                 Lease::Until(until) => tokio::select! {
@@ -167,20 +178,22 @@ impl LockGuard {
         }
         let entry = self.watch(false);
         let asked = Instant::now();
-        let claim = self.store.claim_for(entry, lifetime);
+        let claim = self.held.store.claim_for(entry, lifetime, asked);
         let operation = telemetry::operation("claim");
-        let answer = match self.store.backend.claim(&claim) {
-            Step::Done(answer) => answer,
-            Step::Pending(reply) => reply.await,
-        };
+        let answer = self
+            .held
+            .store
+            .backend
+            .claim(&self.held.conversation, &claim);
+        let answer = answer.resolve().await;
         drop(operation);
         if matches!(answer, Ok(Claimed::Served { .. })) {
             entry.set_lifetime(lifetime);
         }
         let outcome = answer.as_ref().err().cloned();
-        self.store.on_claimed(entry, asked, answer);
+        self.held.store.on_claimed(entry, asked, answer);
         match outcome {
-            Some(error) => Err(error.for_conversation(&self.conversation)),
+            Some(error) => Err(error.for_conversation(&self.held.conversation)),
             None => self.loss().map_or(Ok(()), Err),
         }
     }
@@ -197,20 +210,35 @@ impl LockGuard {
     ///
     /// When dropped, the lock is released in the background.
     pub async fn release(mut self) -> Result<(), LockError> {
-        let loss = self.loss();
         let operation = telemetry::operation("finish");
-        let answer = match self.store.finish(&self.conversation, self.owner) {
+        let answer = match self
+            .held
+            .store
+            .finish(&self.held.conversation, self.held.owner)
+        {
             Step::Done(answer) => answer,
-            Step::Pending(reply) => reply.await,
+            // A storage that had to be asked twice cannot know whether the
+            // ticket was there the first time: the deadline decides.
+            Step::Pending(reply) => reply.await.map(|finished| Finished {
+                found: finished.found && self.loss().is_none(),
+            }),
         };
         drop(operation);
-        let finished = answer.map_err(|error| error.for_conversation(&self.conversation))?;
+        let finished = answer.map_err(|error| error.for_conversation(&self.held.conversation))?;
         self.armed = false;
+        let told = match self.held.entry.get().map(|entry| entry.lease()) {
+            Some(Lease::Over(error)) => Some(error),
+            _ => None,
+        };
         self.leave();
-        match loss {
+        match told {
             Some(error) => Err(error),
             None if finished.found => Ok(()),
-            None => Err(self.lost_error()),
+            None => {
+                let error = self.lost_error();
+                telemetry::lost(&error);
+                Err(error)
+            }
         }
     }
 
@@ -223,9 +251,15 @@ impl LockGuard {
     }
 
     fn lease(&self) -> Lease {
-        self.entry
+        self.held
+            .entry
             .get()
-            .map_or(Lease::Until(self.served.until), |entry| entry.lease())
+            .map_or_else(|| Lease::Until(self.first_deadline()), |e| e.lease())
+    }
+
+    /// The end of the lease as it began.
+    fn first_deadline(&self) -> Instant {
+        self.held.served.asked + self.held.lifetime
     }
 
     fn loss(&self) -> Option<LockError> {
@@ -236,26 +270,29 @@ impl LockGuard {
     }
 
     fn lost_error(&self) -> LockError {
-        LockError::new(LockErrorKind::Lost).for_conversation(&self.conversation)
+        LockError::new(LockErrorKind::Lost).for_conversation(&self.held.conversation)
     }
 
     /// The entry that watches the lease.
     fn watch(&self, keep_alive: bool) -> &Arc<Entry> {
-        self.entry.get_or_init(|| {
+        self.held.entry.get_or_init(|| {
             let entry = Entry::waiting(
-                self.conversation.clone(),
-                self.owner,
-                self.served.asked,
+                self.held.conversation.clone(),
+                self.held.owner,
+                self.held.served.asked,
                 None,
-                self.lifetime,
+                self.held.lifetime,
                 keep_alive,
             );
             entry.serve(
-                self.served.number,
-                self.served.fencing_token,
-                self.served.asked,
+                self.held.served.number,
+                self.held.served.fencing_token,
+                self.held.served.asked,
             );
-            self.store.lines.add(entry.clone(), &self.store);
+            self.held
+                .store
+                .lines
+                .add(entry.clone(), None, &self.held.store);
             entry
         })
     }
@@ -263,14 +300,21 @@ impl LockGuard {
     /// The entry that watches the lease, sure that the ticket was there when
     /// it began to.
     async fn watch_closely(&self) -> &Arc<Entry> {
-        if let Some(entry) = self.entry.get() {
+        if let Some(entry) = self.held.entry.get() {
             return entry;
         }
         let entry = self.watch(false);
-        if let Ok(lock) = self.store.backend.get(&self.conversation).resolve().await {
-            let ours = |ticket: &crate::Ticket| ticket.owner == Some(self.owner);
+        if let Ok(lock) = self
+            .held
+            .store
+            .backend
+            .get(&self.held.conversation)
+            .resolve()
+            .await
+        {
+            let ours = |ticket: &crate::Ticket| ticket.owner == Some(self.held.owner);
             if !lock.is_some_and(|lock| lock.tickets().any(ours)) {
-                self.store.end(entry, self.lost_error());
+                self.held.store.end(entry, self.lost_error());
             }
         }
         entry
@@ -278,15 +322,13 @@ impl LockGuard {
 
     /// The lock is being given back: nobody watches its lease any more.
     fn leave(&self) {
-        // A loss that nobody was told of yet.
-        if matches!(self.lease(), Lease::Until(until) if until <= Instant::now()) {
-            telemetry::lost(&self.lost_error());
+        if let Some(entry) = self.held.entry.get() {
+            self.held.store.retire(entry);
         }
-        if let Some(entry) = self.entry.get() {
-            self.store.retire(entry);
-        }
-        let asked = self.served.asked;
-        telemetry::released(&self.conversation, self.served.number, || asked.elapsed());
+        let asked = self.held.served.asked;
+        telemetry::released(&self.held.conversation, self.held.served.number, || {
+            asked.elapsed()
+        });
     }
 }
 
@@ -294,8 +336,9 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.armed {
             self.leave();
-            self.store
-                .finish_in_background(&self.conversation, self.owner);
+            self.held
+                .store
+                .finish_in_background(&self.held.conversation, self.held.owner);
         }
     }
 }

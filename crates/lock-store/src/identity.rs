@@ -1,9 +1,11 @@
 //! Who and what a ticket belongs to: conversations, clients, owners, tokens.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::error::LockError;
 
@@ -21,8 +23,16 @@ use crate::error::LockError;
 /// assert!(ConversationId::new("").is_err());
 /// # Ok::<(), lock_store::LockError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConversationId(Arc<str>);
+#[derive(Clone)]
+pub struct ConversationId {
+    text: Arc<str>,
+    /// Kept, as an id is looked up several times on its way.
+    hash: u64,
+}
+
+/// Random for each process: ids come from strangers, who must not be able to
+/// choose ids that meet in one bucket.
+static HASHER: LazyLock<ahash::RandomState> = LazyLock::new(ahash::RandomState::new);
 
 impl ConversationId {
     /// The longest id, in bytes.
@@ -42,37 +52,79 @@ impl ConversationId {
                 id,
                 &format!("it has {length} bytes"),
             )),
-            _ => Ok(Self(Arc::from(id))),
+            _ => Ok(Self {
+                text: Arc::from(id),
+                hash: HASHER.hash_one(id),
+            }),
         }
     }
 
     /// The id as it was given.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// A hash for tables of this process, and which of so many shards to use:
+    /// a table takes the lowest and the highest bits for itself.
+    pub(crate) fn place(&self, shards: usize) -> (u64, usize) {
+        #[allow(clippy::cast_possible_truncation)] // a few bits are wanted
+        let shard = (self.hash >> 32) as usize % shards;
+        (self.hash, shard)
+    }
+
+    /// The hash for tables of this process.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl PartialEq for ConversationId {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+    }
+}
+
+impl Eq for ConversationId {}
+
+impl Hash for ConversationId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl PartialOrd for ConversationId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ConversationId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
     }
 }
 
 impl AsRef<str> for ConversationId {
     fn as_ref(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl Borrow<str> for ConversationId {
     fn borrow(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(&*self.text, f)
     }
 }
 

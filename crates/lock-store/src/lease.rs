@@ -61,7 +61,7 @@ impl Shared {
     fn renew(&self, entry: &Arc<Entry>) {
         let _rang = entry.take_renewal();
         match entry.lease() {
-            Lease::Until(until) if until > Instant::now() => self.claim(entry),
+            Lease::Until(until) if until > Instant::now() => self.claim(entry, Instant::now()),
             Lease::Until(_) => {
                 let error = LockError::new(LockErrorKind::Lost);
                 self.end(entry, error.for_conversation(&entry.conversation));

@@ -319,11 +319,11 @@ impl Shared {
     }
 
     pub(crate) fn finish(&self, conversation: &ConversationId, owner: Owner) -> Step<Finished> {
-        self.backend.finish(&Finish {
-            conversation: conversation.clone(),
+        let finish = Finish {
             ticket: TicketName::Owner(owner),
             claim_window: self.timing.claim_window,
-        })
+        };
+        self.backend.finish(conversation, &finish)
     }
 
     /// Gives a ticket back without waiting for it to be done.

@@ -56,7 +56,8 @@ impl Timestamp {
 }
 
 fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_micros()))
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -97,7 +98,12 @@ impl SteadyClock {
 
     /// What the clock says.
     pub fn now(&self) -> Timestamp {
-        self.start_time + self.start.elapsed()
+        self.at(Instant::now().into_std())
+    }
+
+    /// What the clock said at that instant of this process.
+    pub fn at(&self, instant: std::time::Instant) -> Timestamp {
+        self.start_time + instant.saturating_duration_since(self.start.into_std())
     }
 }
 

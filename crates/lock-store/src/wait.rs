@@ -17,6 +17,7 @@ mod line;
 mod place;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -66,19 +67,17 @@ impl Listener for Shared {
 impl Shared {
     /// Looks at the ticket of `entry`: claims it if its turn has come.
     pub(crate) fn look(&self, entry: &Arc<Entry>, by: WokenBy) {
-        if !entry.is_waiting() {
-            return;
+        if entry.is_waiting() {
+            telemetry::woken(by);
+            self.claim(entry, Instant::now());
         }
-        telemetry::woken(by);
-        self.claim(entry);
     }
 
     /// Sends a claim for `entry`, and moves it on with the answer.
-    pub(crate) fn claim(&self, entry: &Arc<Entry>) {
-        let asked = Instant::now();
-        let claim = self.claim_for(entry, entry.lifetime());
+    pub(crate) fn claim(&self, entry: &Arc<Entry>, asked: Instant) {
+        let claim = self.claim_for(entry, entry.lifetime(), asked);
         let operation = telemetry::operation("claim");
-        match self.backend.claim(&claim) {
+        match self.backend.claim(&entry.conversation, &claim) {
             Step::Done(answer) => {
                 drop(operation);
                 self.on_claimed(entry, asked, answer);
@@ -96,12 +95,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn claim_for(&self, entry: &Entry, lifetime: std::time::Duration) -> Claim {
+    pub(crate) fn claim_for(&self, entry: &Entry, lifetime: Duration, asked: Instant) -> Claim {
         Claim {
-            conversation: entry.conversation.clone(),
             owner: entry.owner,
             lifetime,
             claim_window: self.timing.claim_window,
+            asked: asked.into_std(),
         }
     }
 
@@ -116,9 +115,6 @@ impl Shared {
                 number,
                 fencing_token,
             }) => {
-                let until = asked + entry.lifetime();
-                // The next in line need not look before this lease is over.
-                self.lines.head_dies_at(&entry.conversation, until, self);
                 entry.serve(number, fencing_token, asked);
                 self.schedule_renewal(entry);
             }
@@ -172,6 +168,10 @@ impl Shared {
             self.finish_in_background(conversation, entry.owner);
         }
         if let Some(entry) = due.look {
+            // Unless the answer says otherwise: whoever is served now has the
+            // lock for a lifetime at most.
+            let served_until = Instant::now() + entry.lifetime();
+            self.lines.head_dies_at(conversation, served_until, self);
             self.look(&entry, WokenBy::Timer);
         }
     }
@@ -181,17 +181,16 @@ impl Shared {
         if error.is_lost() {
             telemetry::lost(&error);
         }
-        self.drop_from_line(entry, error);
+        self.lines.remove(&entry.conversation, entry.owner, self);
+        if let Some(renewal) = entry.fail(error) {
+            self.alarms.cancel(renewal);
+        }
     }
 
     /// Ends an entry whose owner gives its ticket back.
     pub(crate) fn retire(&self, entry: &Entry) {
-        self.drop_from_line(entry, LockError::new(LockErrorKind::Gone));
-    }
-
-    fn drop_from_line(&self, entry: &Entry, error: LockError) {
         self.lines.remove(&entry.conversation, entry.owner, self);
-        if let Some(renewal) = entry.end(error) {
+        if let Some(renewal) = entry.retire() {
             self.alarms.cancel(renewal);
         }
     }

@@ -1,13 +1,11 @@
 //! The storage of one process: a sharded map of [`TicketLock`]s.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Weak;
 
-use ahash::RandomState;
 use futures_util::stream;
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
 use super::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, Issue, Issued, Listener, Step, WakeUp,
@@ -46,9 +44,9 @@ const SPARE_CAPACITY: usize = 64;
 /// ```
 pub struct InMemoryLockStore {
     shards: Box<[Shard]>,
-    hasher: RandomState,
     clock: SteadyClock,
-    listeners: Mutex<HashMap<ClientId, Weak<dyn Listener>>>,
+    /// A handful at most, mostly one.
+    listeners: Mutex<Vec<(ClientId, Weak<dyn Listener>)>>,
 }
 
 /// Apart by more than a cache line, so that threads in neighbouring shards do
@@ -73,7 +71,6 @@ impl InMemoryLockStore {
             shards: std::iter::repeat_with(Shard::default)
                 .take(SHARDS)
                 .collect(),
-            hasher: RandomState::new(),
             clock: SteadyClock::new(),
             listeners: Mutex::default(),
         }
@@ -89,40 +86,19 @@ impl InMemoryLockStore {
         self.len() == 0
     }
 
-    /// Runs a transition on an existing queue, and deletes the queue when it
-    /// is empty afterwards.
-    fn step<T>(
-        &self,
-        id: &ConversationId,
-        transition: impl FnOnce(&mut TicketLock, Timestamp, &mut Changes) -> T,
-    ) -> Option<T> {
-        let now = self.clock.now();
-        let (hash, mut queues) = self.queues_of(id);
-        let mut found = queues
-            .by_id
-            .find_entry(hash, |lock| lock.conversation_id() == id)
-            .ok()?;
-        let mut changes = Changes::default();
-        let result = transition(found.get_mut(), now, &mut changes);
-        if found.get().is_empty() {
-            let (lock, _) = found.remove();
-            queues.discard(lock);
-            telemetry::deleted(id);
-        }
-        drop(queues);
-        self.tell(id, changes);
-        Some(result)
-    }
-
     fn queues_of(&self, id: &ConversationId) -> (u64, MutexGuard<'_, Queues>) {
-        let hash = self.hasher.hash_one(id.as_str());
-        // The table takes the lowest and the highest bits.
-        #[allow(clippy::cast_possible_truncation)] // a few bits are wanted
-        let shard = (hash >> 32) as usize % SHARDS;
+        let (hash, shard) = id.place(SHARDS);
         (hash, self.shards[shard].0.lock())
     }
 
+    #[inline]
     fn tell(&self, id: &ConversationId, changes: Changes) {
+        if changes.wake.is_some() || !changes.expired.is_empty() {
+            self.tell_others(id, changes);
+        }
+    }
+
+    fn tell_others(&self, id: &ConversationId, changes: Changes) {
         if !changes.expired.is_empty() {
             telemetry::expired(id, &changes);
         }
@@ -155,7 +131,10 @@ impl InMemoryLockStore {
     }
 
     fn send(&self, client: ClientId, event: WakeUp) {
-        let listener = self.listeners.lock().get(&client).and_then(Weak::upgrade);
+        let listeners = self.listeners.lock();
+        let known = listeners.iter().find(|(known, _)| *known == client);
+        let listener = known.and_then(|(_, listener)| listener.upgrade());
+        drop(listeners);
         if let Some(listener) = listener {
             listener.wake_up(event);
         }
@@ -163,25 +142,18 @@ impl InMemoryLockStore {
 }
 
 impl Queues {
-    fn find_or_make(
+    /// What most issues and finishes come to: a queue of one ticket is made
+    /// and goes, and concerns nobody else.
+    fn begin(
         &mut self,
-        hash: u64,
         id: &ConversationId,
-        hasher: &RandomState,
-    ) -> &mut TicketLock {
-        let found = self.by_id.entry(
-            hash,
-            |lock| lock.conversation_id() == id,
-            |lock| hasher.hash_one(lock.conversation_id().as_str()),
-        );
-        match found {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => {
-                let tickets = self.spare.pop().unwrap_or_default();
-                let lock = TicketLock::resumed(id.clone(), tickets, self.last_token);
-                place.insert(lock).into_mut()
-            }
-        }
+        issue: &Issue,
+        now: Timestamp,
+    ) -> (TicketLock, Issued) {
+        let tickets = self.spare.pop().unwrap_or_default();
+        let mut lock = TicketLock::resumed(id.clone(), tickets, self.last_token);
+        let issued = lock.issue_first(issue, now);
+        (lock, issued)
     }
 
     fn discard(&mut self, lock: TicketLock) {
@@ -195,31 +167,66 @@ impl Queues {
 }
 
 impl Backend for InMemoryLockStore {
-    fn issue(&self, issue: &Issue) -> Step<Issued> {
-        let id = &issue.conversation;
-        let now = self.clock.now();
-        let mut changes = Changes::default();
+    fn issue(&self, id: &ConversationId, issue: &Issue) -> Step<Issued> {
+        let now = self.clock.at(issue.asked);
         let (hash, mut queues) = self.queues_of(id);
-        let issued = queues
-            .find_or_make(hash, id, &self.hasher)
-            .issue(issue, now, &mut changes);
+        let queues_here = &mut *queues;
+        let Some(lock) = queues_here
+            .by_id
+            .find_mut(hash, |l| l.conversation_id() == id)
+        else {
+            let (lock, issued) = queues_here.begin(id, issue, now);
+            queues_here
+                .by_id
+                .insert_unique(hash, lock, |lock| lock.conversation_id().hash());
+            return Step::ready(issued);
+        };
+        let mut changes = Changes::default();
+        let issued = lock.issue(issue, now, &mut changes);
         drop(queues);
         self.tell(id, changes);
         Step::ready(issued)
     }
 
-    fn claim(&self, claim: &Claim) -> Step<Claimed> {
-        let claimed = self.step(&claim.conversation, |lock, now, changes| {
-            lock.claim(claim, now, changes)
-        });
-        Step::ready(claimed.unwrap_or(Claimed::Gone))
+    fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        let (hash, mut queues) = self.queues_of(id);
+        let Ok(mut found) = queues.by_id.find_entry(hash, |l| l.conversation_id() == id) else {
+            return Step::ready(Claimed::Gone);
+        };
+        let mut changes = Changes::default();
+        let now = self.clock.at(claim.asked);
+        let claimed = found.get_mut().claim(claim, now, &mut changes);
+        if found.get().is_empty() {
+            let (lock, _) = found.remove();
+            queues.discard(lock);
+        }
+        drop(queues);
+        self.tell(id, changes);
+        Step::ready(claimed)
     }
 
-    fn finish(&self, finish: &Finish) -> Step<Finished> {
-        let finished = self.step(&finish.conversation, |lock, now, changes| {
-            lock.finish(finish, now, changes)
-        });
-        Step::ready(finished.unwrap_or(Finished { found: false }))
+    fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {
+        let (hash, mut queues) = self.queues_of(id);
+        let Ok(mut found) = queues.by_id.find_entry(hash, |l| l.conversation_id() == id) else {
+            return Step::ready(Finished { found: false });
+        };
+        if found.get().is_only_ticket(finish.ticket) {
+            let (lock, _) = found.remove();
+            queues.discard(lock);
+            drop(queues);
+            telemetry::deleted(id);
+            return Step::ready(Finished { found: true });
+        }
+        let mut changes = Changes::default();
+        let lock = found.get_mut();
+        let finished = lock.finish(finish, self.clock.now(), &mut changes);
+        if lock.is_empty() {
+            let (lock, _) = found.remove();
+            queues.discard(lock);
+        }
+        drop(queues);
+        self.tell(id, changes);
+        Step::ready(finished)
     }
 
     fn get(&self, id: &ConversationId) -> Step<Option<TicketLock>> {
@@ -245,9 +252,9 @@ impl Backend for InMemoryLockStore {
         };
         queues.last_token = queues.last_token.max(lock.last_token());
         if !lock.is_empty() {
-            queues.by_id.insert_unique(hash, lock, |lock| {
-                self.hasher.hash_one(lock.conversation_id().as_str())
-            });
+            queues
+                .by_id
+                .insert_unique(hash, lock, |lock| lock.conversation_id().hash());
         }
         drop(queues);
 
@@ -286,8 +293,8 @@ impl Backend for InMemoryLockStore {
 
     fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>) {
         let mut listeners = self.listeners.lock();
-        listeners.retain(|_, listener| listener.strong_count() > 0);
-        listeners.insert(client, listener);
+        listeners.retain(|(_, listener)| listener.strong_count() > 0);
+        listeners.push((client, listener));
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{LockStore, check_lifetime};
 use crate::backend::{Claim, Finish, Issue, Issued, TicketName};
 use crate::error::LockError;
@@ -87,17 +89,18 @@ impl LockStore {
     ) -> Result<u64, LockError> {
         check_lifetime(lifetime)?;
         self.shared.check_open()?;
+        let id = ConversationId::new(conversation_id)?;
         let issue = Issue {
-            conversation: ConversationId::new(conversation_id)?,
             owner: None,
             lifetime,
             wait_timeout: lifetime,
             claim_window: self.shared.timing.claim_window,
             queue: true,
             repeated: false,
+            asked: Instant::now().into_std(),
         };
         let _operation = telemetry::operation("issue");
-        match self.shared.backend.issue(&issue).resolve().await? {
+        match self.shared.backend.issue(&id, &issue).resolve().await? {
             Issued::Served { number, .. } | Issued::Waiting { number, .. } => Ok(number),
             Issued::Taken => unreachable!("a request that queues is never told `Taken`"),
         }
@@ -105,15 +108,21 @@ impl LockStore {
 
     /// Drops dead tickets at the head of the queue and wakes who is next.
     pub async fn update_lock(&self, conversation_id: impl AsRef<str>) -> Result<(), LockError> {
+        let id = ConversationId::new(conversation_id)?;
         // A claim for a ticket that does not exist only touches the queue.
         let claim = Claim {
-            conversation: ConversationId::new(conversation_id)?,
             owner: self.shared.next_owner(),
             lifetime: self.shared.timing.lock_lifetime,
             claim_window: self.shared.timing.claim_window,
+            asked: Instant::now().into_std(),
         };
         let _operation = telemetry::operation("claim");
-        self.shared.backend.claim(&claim).resolve().await.map(drop)
+        self.shared
+            .backend
+            .claim(&id, &claim)
+            .resolve()
+            .await
+            .map(drop)
     }
 
     /// Whether there is any ticket, the served one included.
@@ -133,15 +142,15 @@ impl LockStore {
         conversation_id: impl AsRef<str>,
         ticket_number: u64,
     ) -> Result<(), LockError> {
+        let id = ConversationId::new(conversation_id)?;
         let finish = Finish {
-            conversation: ConversationId::new(conversation_id)?,
             ticket: TicketName::Number(ticket_number),
             claim_window: self.shared.timing.claim_window,
         };
         let _operation = telemetry::operation("finish");
         self.shared
             .backend
-            .finish(&finish)
+            .finish(&id, &finish)
             .resolve()
             .await
             .map(drop)

@@ -5,7 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use super::{LONGEST_WAIT, LockStore, Shared, check_lifetime};
 use crate::backend::{Issue, Issued, Step};
 use crate::error::LockError;
 use crate::guard::LockGuard;
-use crate::identity::{ConversationId, Owner};
+use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::telemetry;
 use crate::wait::{Entry, InLine, Place, Served};
 
@@ -24,7 +24,8 @@ use crate::wait::{Entry, InLine, Place, Served};
 #[must_use = "a request does nothing unless it is awaited"]
 pub struct Request<'s, M: Mode> {
     store: &'s Arc<Shared>,
-    conversation: Result<ConversationId, LockError>,
+    /// Until it is polled.
+    conversation: Option<Result<ConversationId, LockError>>,
     options: Options,
     mode: PhantomData<M>,
 }
@@ -44,7 +45,7 @@ impl<'s, M: Mode> Request<'s, M> {
         let timing = &store.shared.timing;
         Self {
             store: &store.shared,
-            conversation: ConversationId::new(conversation_id),
+            conversation: Some(ConversationId::new(conversation_id)),
             options: Options {
                 lifetime: timing.lock_lifetime,
                 wait_timeout: timing.wait_timeout,
@@ -101,7 +102,7 @@ impl Request<'_, Lock> {
 /// What an answered request becomes.
 ///
 /// Implemented by [`Lock`], [`TryLock`] and [`TakeTicket`], and by nothing else.
-pub trait Mode: sealed::Settle {}
+pub trait Mode: sealed::Answer {}
 
 /// The mode of [`LockStore::lock`].
 #[derive(Debug)]
@@ -119,60 +120,80 @@ impl Mode for Lock {}
 impl Mode for TryLock {}
 impl Mode for TakeTicket {}
 
-/// Where a ticket stands right after it was asked for.
+/// Where a ticket stands that was not served at once by a storage that
+/// answers at once.
 pub(crate) enum Standing {
     Served(LockGuard),
     InLine(InLine),
     Taken,
 }
 
-pub(crate) mod sealed {
-    use super::{LockGuard, Place, Standing, Step};
+/// What becomes of a standing, now or later.
+pub(crate) enum Settled<T> {
+    Now(T),
+    AtItsTurn(InLine),
+}
 
-    pub trait Settle: 'static {
+pub(crate) mod sealed {
+    use super::{LockGuard, Place, Settled, Standing};
+
+    #[allow(private_interfaces)] // sealed: nobody else calls it
+    pub trait Answer: 'static {
         type Output: Send + 'static;
         const QUEUES: bool;
-        #[allow(private_interfaces)]
-        fn settle(standing: Standing) -> Step<Self::Output>;
+        fn served(guard: LockGuard) -> Self::Output;
+        fn settle(standing: Standing) -> Settled<Self::Output>;
     }
 
-    impl Settle for super::Lock {
+    #[allow(private_interfaces)]
+    impl Answer for super::Lock {
         type Output = LockGuard;
         const QUEUES: bool = true;
 
-        #[allow(private_interfaces)]
-        fn settle(standing: Standing) -> Step<LockGuard> {
+        fn served(guard: LockGuard) -> LockGuard {
+            guard
+        }
+
+        fn settle(standing: Standing) -> Settled<LockGuard> {
             match standing {
-                Standing::Served(guard) => Step::ready(guard),
-                Standing::InLine(line) => Step::pending(line.wait()),
+                Standing::Served(guard) => Settled::Now(guard),
+                Standing::InLine(line) => Settled::AtItsTurn(line),
                 Standing::Taken => unreachable!("a request that queues is never told `Taken`"),
             }
         }
     }
 
-    impl Settle for super::TryLock {
+    #[allow(private_interfaces)]
+    impl Answer for super::TryLock {
         type Output = Option<LockGuard>;
         const QUEUES: bool = false;
 
-        #[allow(private_interfaces)]
-        fn settle(standing: Standing) -> Step<Option<LockGuard>> {
+        fn served(guard: LockGuard) -> Option<LockGuard> {
+            Some(guard)
+        }
+
+        fn settle(standing: Standing) -> Settled<Option<LockGuard>> {
             match standing {
-                Standing::Served(guard) => Step::ready(Some(guard)),
+                Standing::Served(guard) => Settled::Now(Some(guard)),
                 // Whoever is in line after all gives the ticket back.
-                Standing::InLine(_) | Standing::Taken => Step::ready(None),
+                Standing::InLine(_) | Standing::Taken => Settled::Now(None),
             }
         }
     }
 
-    impl Settle for super::TakeTicket {
+    #[allow(private_interfaces)]
+    impl Answer for super::TakeTicket {
         type Output = Place;
         const QUEUES: bool = true;
 
-        #[allow(private_interfaces)]
-        fn settle(standing: Standing) -> Step<Place> {
+        fn served(guard: LockGuard) -> Place {
+            Place::served(guard)
+        }
+
+        fn settle(standing: Standing) -> Settled<Place> {
             match standing {
-                Standing::Served(guard) => Step::ready(Place::served(guard)),
-                Standing::InLine(line) => Step::ready(Place::in_line(line)),
+                Standing::Served(guard) => Settled::Now(Place::served(guard)),
+                Standing::InLine(line) => Settled::Now(Place::in_line(line)),
                 Standing::Taken => unreachable!("a request that queues is never told `Taken`"),
             }
         }
@@ -183,8 +204,12 @@ impl<'s, M: Mode> IntoFuture for Request<'s, M> {
     type Output = Result<M::Output, LockError>;
     type IntoFuture = Acquiring<'s, M>;
 
+    #[inline]
     fn into_future(self) -> Acquiring<'s, M> {
-        Acquiring(State::Fresh(self))
+        Acquiring {
+            request: self,
+            state: State::Fresh,
+        }
     }
 }
 
@@ -193,13 +218,19 @@ impl<'s, M: Mode> IntoFuture for Request<'s, M> {
 /// Written by hand, so that a lock that nobody else wants is had in its first
 /// poll, without allocating a future.
 #[must_use = "futures do nothing unless polled"]
-pub struct Acquiring<'s, M: Mode>(State<'s, M>);
+pub struct Acquiring<'s, M: Mode> {
+    request: Request<'s, M>,
+    state: State,
+}
 
-enum State<'s, M: Mode> {
-    Fresh(Request<'s, M>),
-    Later(Pin<Box<dyn Future<Output = Result<M::Output, LockError>> + Send>>),
+enum State {
+    Fresh,
+    Asked(Reply),
+    InLine(InLine),
     Over,
 }
+
+type Reply = Pin<Box<dyn Future<Output = Result<Standing, LockError>> + Send>>;
 
 // Nothing in it is pinned in place.
 impl<M: Mode> Unpin for Acquiring<'_, M> {}
@@ -207,86 +238,120 @@ impl<M: Mode> Unpin for Acquiring<'_, M> {}
 impl<M: Mode> Future for Acquiring<'_, M> {
     type Output = Result<M::Output, LockError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut later = match std::mem::replace(&mut self.0, State::Over) {
-            State::Fresh(request) => match request.begin() {
-                Step::Done(answer) => return Poll::Ready(answer.inspect_err(telemetry::failed)),
-                Step::Pending(later) => later,
+        if matches!(self.state, State::Fresh) {
+            return self.ask(cx);
+        }
+        self.go_on(cx)
+    }
+}
+
+impl<M: Mode> Acquiring<'_, M> {
+    #[inline]
+    /// Takes the ticket. The way of most messages ends in here.
+    fn ask(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
+        let store = self.request.store;
+        let ask = match self.request.check() {
+            Ok(conversation) => Ask {
+                conversation,
+                owner: store.next_owner(),
+                asked: Instant::now(),
+                options: self.request.options,
             },
-            State::Later(later) => later,
-            State::Over => unreachable!("polled after it was ready"),
+            Err(error) => return self.fail(error),
         };
-        match later.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.inspect_err(telemetry::failed)),
-            Poll::Pending => {
-                self.0 = State::Later(later);
-                Poll::Pending
+        let operation = telemetry::operation("issue");
+        match store.backend.issue(&ask.conversation, &ask.issue(store)) {
+            Step::Done(Ok(Issued::Served {
+                number,
+                fencing_token,
+            })) => {
+                drop(operation);
+                self.state = State::Over;
+                Poll::Ready(Ok(M::served(ask.guard(store, number, fencing_token))))
+            }
+            Step::Done(Ok(issued)) => {
+                drop(operation);
+                self.settle(ask.stand(store, &issued), cx)
+            }
+            Step::Done(Err(error)) => self.fail(error.for_conversation(&ask.conversation)),
+            Step::Pending(reply) => {
+                // Wake-ups may come before the reply, so the entry is in its
+                // line before the request leaves.
+                store.background.remember_runtime();
+                let line = InLine::join(store.clone(), ask.entry(), None);
+                let store = store.clone();
+                self.state = State::Asked(Box::pin(async move {
+                    let answer = reply.await;
+                    drop(operation);
+                    let issued =
+                        answer.map_err(|error| error.for_conversation(&ask.conversation))?;
+                    Ok(ask.stand_in(&store, line, &issued))
+                }));
+                self.go_on(cx)
             }
         }
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
+        match &mut self.state {
+            State::Asked(reply) => match ready!(reply.as_mut().poll(cx)) {
+                Ok(standing) => self.settle(standing, cx),
+                Err(error) => self.fail(error),
+            },
+            State::InLine(line) => match ready!(line.poll_turn(cx)) {
+                Ok(guard) => {
+                    self.state = State::Over;
+                    Poll::Ready(Ok(M::served(guard)))
+                }
+                Err(error) => self.fail(error),
+            },
+            State::Fresh | State::Over => panic!("polled after it was ready"),
+        }
+    }
+
+    fn settle(
+        &mut self,
+        standing: Standing,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<M::Output, LockError>> {
+        match M::settle(standing) {
+            Settled::Now(output) => {
+                self.state = State::Over;
+                Poll::Ready(Ok(output))
+            }
+            Settled::AtItsTurn(line) => {
+                self.state = State::InLine(line);
+                self.go_on(cx)
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: LockError) -> Poll<Result<M::Output, LockError>> {
+        self.state = State::Over;
+        telemetry::failed(&error);
+        Poll::Ready(Err(error))
     }
 }
 
 impl<M: Mode> Request<'_, M> {
-    fn begin(self) -> Step<M::Output> {
-        match self.take_ticket() {
-            Step::Done(Ok(standing)) => M::settle(standing),
-            Step::Done(Err(error)) => Step::Done(Err(error)),
-            Step::Pending(standing) => {
-                Step::pending(async move { M::settle(standing.await?).resolve().await })
-            }
-        }
-    }
-
-    fn take_ticket(self) -> Step<Standing> {
-        let checked = self.store.check_open().and_then(|()| {
-            check_lifetime(self.options.lifetime)?;
-            self.conversation
-        });
-        match checked {
-            Ok(conversation) => take_ticket(self.store, conversation, self.options),
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-}
-
-fn take_ticket(
-    store: &Arc<Shared>,
-    conversation: ConversationId,
-    options: Options,
-) -> Step<Standing> {
-    let ask = Ask {
-        owner: store.next_owner(),
-        asked: Instant::now(),
-        conversation,
-        options,
-    };
-    let operation = telemetry::operation("issue");
-    match store.backend.issue(&ask.issue(store)) {
-        Step::Done(answer) => {
-            drop(operation);
-            Step::Done(answer.map(|issued| ask.settle(store, issued, None)))
-        }
-        Step::Pending(reply) => {
-            store.background.remember_runtime();
-            // Wake-ups may come before the reply, so the entry is in its line
-            // before the request leaves.
-            let line = InLine::join(store.clone(), ask.entry());
-            let store = store.clone();
-            Step::pending(async move {
-                let answer = reply.await;
-                drop(operation);
-                let issued = answer.map_err(|error| error.for_conversation(&ask.conversation))?;
-                Ok(ask.settle(&store, issued, Some(line)))
-            })
-        }
+    #[inline]
+    fn check(&mut self) -> Result<ConversationId, LockError> {
+        self.store.check_open()?;
+        check_lifetime(self.options.lifetime)?;
+        self.conversation
+            .take()
+            .unwrap_or_else(|| unreachable!("taken only once, when it is fresh"))
     }
 }
 
 /// One acquisition that is being asked for.
 struct Ask {
+    conversation: ConversationId,
     owner: Owner,
     asked: Instant,
-    conversation: ConversationId,
     options: Options,
 }
 
@@ -296,18 +361,20 @@ impl Ask {
         wait.min(LONGEST_WAIT)
     }
 
+    #[inline]
     fn issue(&self, store: &Shared) -> Issue {
         Issue {
-            conversation: self.conversation.clone(),
             owner: Some(self.owner),
             lifetime: self.options.lifetime,
             wait_timeout: self.wait_timeout(),
             claim_window: store.timing.claim_window,
             queue: self.options.queue,
             repeated: false,
+            asked: self.asked.into_std(),
         }
     }
 
+    /// What watches over it, in its line.
     fn entry(&self) -> Arc<Entry> {
         let wait = self.wait_timeout();
         Entry::waiting(
@@ -320,57 +387,11 @@ impl Ask {
         )
     }
 
-    /// Makes of the answer a guard or a place in line. `line` is there if the
-    /// answer took its time.
-    fn settle(self, store: &Arc<Shared>, issued: Issued, line: Option<InLine>) -> Standing {
-        match issued {
-            Issued::Served {
-                number,
-                fencing_token,
-            } => {
-                let (asked, lifetime) = (self.asked, self.options.lifetime);
-                telemetry::issued(&self.conversation, number);
-                telemetry::acquired(&self.conversation, number, false, || asked.elapsed());
-                let served = Served {
-                    number,
-                    fencing_token,
-                    asked,
-                    until: asked + lifetime,
-                };
-                Standing::Served(match line {
-                    Some(line) => line.served_at_once(served),
-                    None => self.guard(store, served),
-                })
-            }
-            Issued::Waiting {
-                number,
-                fencing_token,
-                ahead,
-                look_again,
-            } => {
-                telemetry::issued(&self.conversation, number);
-                let in_line_before = line.is_some();
-                let mut line = line.unwrap_or_else(|| InLine::join(store.clone(), self.entry()));
-                line.entry.set_ticket(number, fencing_token, ahead);
-                line.count_as_waiting();
-                let look_at = Instant::now() + look_again;
-                store.lines.head_dies_at(&self.conversation, look_at, store);
-                if !in_line_before {
-                    // Its turn may have come before it could be woken.
-                    store.claim(&line.entry);
-                }
-                Standing::InLine(line)
-            }
-            Issued::Taken => {
-                if let Some(line) = line {
-                    line.without_ticket();
-                }
-                Standing::Taken
-            }
-        }
-    }
-
-    fn guard(self, store: &Arc<Shared>, served: Served) -> LockGuard {
+    /// It was served at once.
+    #[inline]
+    fn guard(self, store: &Arc<Shared>, number: u64, token: FencingToken) -> LockGuard {
+        self.tell_served(number);
+        let served = self.served(number, token);
         let guard = LockGuard::unwatched(
             store.clone(),
             self.conversation,
@@ -382,6 +403,75 @@ impl Ask {
             guard.keep_alive();
         }
         guard
+    }
+
+    /// It was not served by a storage that answers at once.
+    #[cold]
+    fn stand(self, store: &Arc<Shared>, issued: &Issued) -> Standing {
+        let &Issued::Waiting {
+            number,
+            fencing_token,
+            ahead,
+            look_again,
+        } = issued
+        else {
+            return Standing::Taken;
+        };
+        telemetry::issued(&self.conversation, number);
+        let entry = self.entry();
+        entry.set_ticket(number, fencing_token, ahead);
+        let head_dies_at = Some(self.asked + look_again);
+        let mut line = InLine::join(store.clone(), entry, head_dies_at);
+        line.count_as_waiting();
+        // Its turn may have come before it could be woken.
+        store.claim(&line.entry, self.asked);
+        Standing::InLine(line)
+    }
+
+    /// The storage took its time to answer, and the entry is in its line.
+    fn stand_in(self, store: &Shared, mut line: InLine, issued: &Issued) -> Standing {
+        match *issued {
+            Issued::Served {
+                number,
+                fencing_token,
+            } => {
+                self.tell_served(number);
+                Standing::Served(line.served_at_once(self.served(number, fencing_token)))
+            }
+            Issued::Waiting {
+                number,
+                fencing_token,
+                ahead,
+                look_again,
+            } => {
+                telemetry::issued(&self.conversation, number);
+                line.entry.set_ticket(number, fencing_token, ahead);
+                line.count_as_waiting();
+                let head_dies_at = Instant::now() + look_again;
+                store
+                    .lines
+                    .head_dies_at(&self.conversation, head_dies_at, store);
+                Standing::InLine(line)
+            }
+            Issued::Taken => {
+                line.without_ticket();
+                Standing::Taken
+            }
+        }
+    }
+
+    fn tell_served(&self, number: u64) {
+        let asked = self.asked;
+        telemetry::issued(&self.conversation, number);
+        telemetry::acquired(&self.conversation, number, false, || asked.elapsed());
+    }
+
+    fn served(&self, number: u64, fencing_token: FencingToken) -> Served {
+        Served {
+            number,
+            fencing_token,
+            asked: self.asked,
+        }
     }
 }
 
@@ -396,11 +486,15 @@ impl<M: Mode> fmt::Debug for Request<'_, M> {
 
 impl<M: Mode> fmt::Debug for Acquiring<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.0 {
-            State::Fresh(_) => "Fresh",
-            State::Later(_) => "Later",
+        let state = match &self.state {
+            State::Fresh => "Fresh",
+            State::Asked(_) => "Asked",
+            State::InLine(_) => "InLine",
             State::Over => "Over",
         };
-        f.debug_tuple("Acquiring").field(&state).finish()
+        f.debug_struct("Acquiring")
+            .field("request", &self.request)
+            .field("state", &state)
+            .finish()
     }
 }

@@ -108,6 +108,11 @@ impl TicketLock {
         self.last_token
     }
 
+    /// Whether the queue will be empty when this ticket is finished.
+    pub(crate) fn is_only_ticket(&self, name: TicketName) -> bool {
+        self.tickets.len() == 1 && self.position_of(name).is_some()
+    }
+
     pub(crate) fn into_tickets(self) -> VecDeque<Ticket> {
         self.tickets
     }
@@ -122,29 +127,34 @@ impl TicketLock {
         if !self.tickets.is_empty() && !issue.queue {
             return Issued::Taken;
         }
-        let number = self.tickets.back().map_or(0, |last| last.number + 1);
-        self.last_token = self.last_token.next(now.as_micros());
+        if self.tickets.is_empty() {
+            return self.issue_first(issue, now);
+        }
         let ahead = self.tickets.len() as u64;
-        let (state, expires) = match ahead {
-            0 => (TicketState::Claimed, now + issue.lifetime),
-            _ => (TicketState::Waiting, now + issue.wait_timeout),
-        };
-        self.tickets.push_back(Ticket {
+        let (number, token) = self.push(issue, TicketState::Waiting, now + issue.wait_timeout, now);
+        Issued::Waiting {
             number,
-            expires,
-            fencing_token: self.last_token,
-            owner: issue.owner,
-            lifetime: issue.lifetime,
-            state,
-        });
-        self.issued(ahead, number, self.last_token, now)
+            fencing_token: token,
+            ahead,
+            look_again: self.head_dies_in(now),
+        }
+    }
+
+    /// Issues a ticket in an empty queue: it is served at once.
+    pub(crate) fn issue_first(&mut self, issue: &Issue, now: Timestamp) -> Issued {
+        let (number, fencing_token) =
+            self.push(issue, TicketState::Claimed, now + issue.lifetime, now);
+        Issued::Served {
+            number,
+            fencing_token,
+        }
     }
 
     /// What the head's owner says to start or to extend its lease; what a
     /// waiter asks to learn where it stands.
     pub fn claim(&mut self, claim: &Claim, now: Timestamp, changes: &mut Changes) -> Claimed {
         self.drop_dead_heads(now, claim.claim_window, changes);
-        let Some(index) = self.position_of(claim.owner) else {
+        let Some(index) = self.position_of(TicketName::Owner(claim.owner)) else {
             return Claimed::Gone;
         };
         if index > 0 {
@@ -168,10 +178,7 @@ impl TicketLock {
     ///
     /// The caller deletes the lock when it [is empty](Self::is_empty).
     pub fn finish(&mut self, finish: &Finish, now: Timestamp, changes: &mut Changes) -> Finished {
-        let index = match finish.ticket {
-            TicketName::Owner(owner) => self.position_of(owner),
-            TicketName::Number(number) => self.tickets.iter().position(|t| t.number == number),
-        };
+        let index = self.position_of(finish.ticket);
         // Its own ticket goes first: a late release is no sign of death.
         let found = index.and_then(|index| self.tickets.remove(index)).is_some();
         self.drop_dead_heads(now, finish.claim_window, changes);
@@ -212,8 +219,7 @@ impl TicketLock {
 
     fn find_repeated(&self, issue: &Issue) -> Option<usize> {
         let owner = issue.owner.filter(|_| issue.repeated)?;
-        // A lost reply is young: its ticket stands near the end.
-        self.tickets.iter().rposition(|t| t.owner == Some(owner))
+        self.position_of(TicketName::Owner(owner))
     }
 
     fn issue_again(
@@ -224,32 +230,54 @@ impl TicketLock {
         changes: &mut Changes,
     ) -> Issued {
         let ticket = &mut self.tickets[index];
-        let (number, token) = (ticket.number, ticket.fencing_token);
-        if index == 0 {
-            ticket.state = TicketState::Claimed;
-            ticket.expires = now + issue.lifetime;
-            changes.wake = changes.wake.filter(|called| Some(*called) != issue.owner);
-        }
-        self.issued(index as u64, number, token, now)
-    }
-
-    fn issued(&self, ahead: u64, number: u64, token: FencingToken, now: Timestamp) -> Issued {
-        if ahead == 0 {
-            return Issued::Served {
+        let (number, fencing_token) = (ticket.number, ticket.fencing_token);
+        if index > 0 {
+            return Issued::Waiting {
                 number,
-                fencing_token: token,
+                fencing_token,
+                ahead: index as u64,
+                look_again: self.head_dies_in(now),
             };
         }
-        Issued::Waiting {
+        ticket.state = TicketState::Claimed;
+        ticket.expires = now + issue.lifetime;
+        changes.wake = changes.wake.filter(|called| Some(*called) != issue.owner);
+        Issued::Served {
             number,
-            fencing_token: token,
-            ahead,
-            look_again: self.head_dies_in(now),
+            fencing_token,
         }
     }
 
-    fn position_of(&self, owner: Owner) -> Option<usize> {
-        self.tickets.iter().position(|t| t.owner == Some(owner))
+    fn push(
+        &mut self,
+        issue: &Issue,
+        state: TicketState,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> (u64, FencingToken) {
+        let number = self.tickets.back().map_or(0, |last| last.number + 1);
+        self.last_token = self.last_token.next(now.as_micros());
+        self.tickets.push_back(Ticket {
+            number,
+            expires,
+            fencing_token: self.last_token,
+            owner: issue.owner,
+            lifetime: issue.lifetime,
+            state,
+        });
+        (number, self.last_token)
+    }
+
+    /// Most steps are the head's; most others concern a ticket just issued.
+    fn position_of(&self, name: TicketName) -> Option<usize> {
+        let is_meant = |ticket: &Ticket| match name {
+            TicketName::Owner(owner) => ticket.owner == Some(owner),
+            TicketName::Number(number) => ticket.number == number,
+        };
+        if self.tickets.front().is_some_and(is_meant) {
+            return Some(0);
+        }
+        self.tickets.iter().rposition(is_meant)
     }
 
     fn head_dies_in(&self, now: Timestamp) -> Duration {

@@ -45,8 +45,14 @@ struct Progress {
 #[derive(Debug)]
 enum Phase {
     Waiting,
-    Held { asked: Instant, until: Instant },
-    Over(LockError),
+    Held {
+        asked: Instant,
+        until: Instant,
+    },
+    /// Lost, gone, timed out, or refused by the storage.
+    Failed(LockError),
+    /// Given back by its owner.
+    Retired,
 }
 
 /// How a lease stands.
@@ -64,7 +70,6 @@ pub(crate) struct Served {
     pub(crate) fencing_token: FencingToken,
     /// When the lease was asked for.
     pub(crate) asked: Instant,
-    pub(crate) until: Instant,
 }
 
 impl Entry {
@@ -126,18 +131,19 @@ impl Entry {
                 drop(progress);
                 self.lease_changed.notify_waiters();
             }
-            Phase::Held { .. } | Phase::Over(_) => {}
+            Phase::Held { .. } | Phase::Failed(_) | Phase::Retired => {}
         }
     }
 
-    /// Ends it, unless it is over; gives back the alarm that is set for it.
+    /// Ends it with an error, unless it is over; gives back the alarm that is
+    /// set for it.
     #[must_use]
-    pub(crate) fn end(&self, error: LockError) -> Option<AlarmKey> {
+    pub(crate) fn fail(&self, error: LockError) -> Option<AlarmKey> {
         let mut progress = self.progress.lock();
-        if matches!(progress.phase, Phase::Over(_)) {
+        if !matches!(progress.phase, Phase::Waiting | Phase::Held { .. }) {
             return None;
         }
-        progress.phase = Phase::Over(error);
+        progress.phase = Phase::Failed(error);
         let (waiter, renewal) = (progress.waiter.take(), progress.renewal.take());
         drop(progress);
         if let Some(waiter) = waiter {
@@ -145,6 +151,15 @@ impl Entry {
         }
         self.lease_changed.notify_waiters();
         renewal
+    }
+
+    /// Its owner gives the ticket back, so that nobody waits or holds any
+    /// more; gives back the alarm that is set for it.
+    #[must_use]
+    pub(crate) fn retire(&self) -> Option<AlarmKey> {
+        let mut progress = self.progress.lock();
+        progress.phase = Phase::Retired;
+        progress.renewal.take()
     }
 
     /// Waits for the turn. One future at a time.
@@ -158,13 +173,13 @@ impl Entry {
                 }
                 Poll::Pending
             }
-            &Phase::Held { asked, until } => Poll::Ready(Ok(Served {
+            &Phase::Held { asked, .. } => Poll::Ready(Ok(Served {
                 number: progress.number,
                 fencing_token: progress.fencing_token,
                 asked,
-                until,
             })),
-            Phase::Over(error) => Poll::Ready(Err(error.clone())),
+            Phase::Failed(error) => Poll::Ready(Err(error.clone())),
+            Phase::Retired => Poll::Pending,
         }
     }
 
@@ -175,9 +190,9 @@ impl Entry {
     pub(crate) fn lease(&self) -> Lease {
         match &self.progress.lock().phase {
             Phase::Held { until, .. } => Lease::Until(*until),
-            Phase::Over(error) => Lease::Over(error.clone()),
-            // No guard exists for a waiting entry.
-            Phase::Waiting => Lease::Until(self.started),
+            Phase::Failed(error) => Lease::Over(error.clone()),
+            // No guard exists for it, not yet or no more.
+            Phase::Waiting | Phase::Retired => Lease::Until(self.started),
         }
     }
 

@@ -6,30 +6,30 @@
 //! things move to later the alarm stays, rings early once, and is set anew:
 //! that is cheaper than moving it with every hand-off.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::RandomState;
+use hashbrown::HashTable;
 use tokio::time::Instant;
 
 use super::Entry;
 use crate::alarm::{Alarm, AlarmKey};
 use crate::identity::{ConversationId, Owner};
 use crate::store::Shared;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 
 const SHARDS: usize = 16;
 
-type Shard = Mutex<HashMap<ConversationId, Line, RandomState>>;
+type Shard = Mutex<HashTable<Line>>;
 
 #[derive(Debug)]
 pub(crate) struct Lines {
     shards: Box<[Shard]>,
-    hasher: RandomState,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
+    id: ConversationId,
     /// By sequence, which is nearly the order of the tickets.
     entries: BTreeMap<u64, Arc<Entry>>,
     /// When the head of the queue would be dead, as far as is known.
@@ -46,65 +46,69 @@ pub(crate) struct Due {
 
 impl Lines {
     pub(crate) fn new() -> Self {
-        let hasher = RandomState::new();
-        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self {
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
-            hasher,
+            shards: std::iter::repeat_with(Shard::default)
+                .take(SHARDS)
+                .collect(),
         }
     }
 
     /// Adds an entry; from now on wake-ups find it.
-    pub(crate) fn add(&self, entry: Arc<Entry>, store: &Shared) {
-        let mut lines = self.shard(&entry.conversation).lock();
+    pub(crate) fn add(&self, entry: Arc<Entry>, head_dies_at: Option<Instant>, store: &Shared) {
+        let (hash, mut lines) = self.lines_of(&entry.conversation);
         let id = entry.conversation.clone();
-        let line = lines.entry(id.clone()).or_default();
-        let wait_until = entry.wait_until.filter(|_| entry.is_waiting());
-        line.entries.insert(entry.owner.sequence, entry);
-        if let Some(wait_until) = wait_until {
-            line.ring_by(wait_until, &id, store);
+        let line = find_or_make(&mut lines, hash, &id);
+        if let Some(at) = head_dies_at {
+            let at = store.next_look(at);
+            line.look_at = Some(at);
+            line.ring_by(at, store);
         }
+        if let Some(wait_until) = entry.wait_until.filter(|_| entry.is_waiting()) {
+            line.ring_by(wait_until, store);
+        }
+        line.entries.insert(entry.owner.sequence, entry);
     }
 
     /// Takes an entry out, if it is there.
     pub(crate) fn remove(&self, id: &ConversationId, owner: Owner, store: &Shared) {
-        let mut lines = self.shard(id).lock();
-        let Some(line) = lines.get_mut(id) else {
+        let (hash, mut lines) = self.lines_of(id);
+        let Ok(mut found) = lines.find_entry(hash, |line| line.id == *id) else {
             return;
         };
+        let line = found.get_mut();
         line.entries.remove(&owner.sequence);
         if line.entries.is_empty() {
-            let alarm = line.alarm;
-            lines.remove(id);
+            let (line, _) = found.remove();
             drop(lines);
-            if let Some(alarm) = alarm {
+            if let Some(alarm) = line.alarm {
                 store.alarms.cancel(alarm);
             }
         }
     }
 
     pub(crate) fn find(&self, id: &ConversationId, owner: Owner) -> Option<Arc<Entry>> {
-        let lines = self.shard(id).lock();
-        lines.get(id)?.entries.get(&owner.sequence).cloned()
+        let (hash, lines) = self.lines_of(id);
+        let line = lines.find(hash, |line| line.id == *id)?;
+        line.entries.get(&owner.sequence).cloned()
     }
 
     /// The head of the queue would be dead at that time: somebody of the line
     /// has to look then.
     pub(crate) fn head_dies_at(&self, id: &ConversationId, at: Instant, store: &Shared) {
         let at = store.next_look(at);
-        let mut lines = self.shard(id).lock();
-        if let Some(line) = lines.get_mut(id) {
+        let (hash, mut lines) = self.lines_of(id);
+        if let Some(line) = lines.find_mut(hash, |line| line.id == *id) {
             line.look_at = Some(at);
-            line.ring_by(at, id, store);
+            line.ring_by(at, store);
         }
     }
 
     /// In every line somebody looks by that time.
     pub(crate) fn look_by(&self, by: Instant, store: &Shared) {
         for shard in &self.shards {
-            for (id, line) in shard.lock().iter_mut() {
+            for line in shard.lock().iter_mut() {
                 line.look_at = Some(line.look_at.map_or(by, |at| at.min(by)));
-                line.ring_by(by, id, store);
+                line.ring_by(by, store);
             }
         }
     }
@@ -112,22 +116,19 @@ impl Lines {
     /// The first waiter of every line.
     pub(crate) fn first_waiters(&self) -> Vec<Arc<Entry>> {
         let first = |shard: &Shard| -> Vec<_> {
-            shard
-                .lock()
-                .values()
-                .filter_map(Line::first_waiter)
-                .collect()
+            shard.lock().iter().filter_map(Line::first_waiter).collect()
         };
         self.shards.iter().flat_map(first).collect()
     }
 
     /// Takes what is due at `now`, and sets the alarm for what comes next.
     pub(crate) fn due(&self, id: &ConversationId, now: Instant, store: &Shared) -> Due {
-        let mut lines = self.shard(id).lock();
+        let (hash, mut lines) = self.lines_of(id);
         let mut due = Due::default();
-        let Some(line) = lines.get_mut(id) else {
+        let Ok(mut found) = lines.find_entry(hash, |line| line.id == *id) else {
             return due;
         };
+        let line = found.get_mut();
         line.alarm = None;
         let mut next = None;
         for entry in line.entries.values().filter(|entry| entry.is_waiting()) {
@@ -147,10 +148,10 @@ impl Lines {
         }
         let next = next.into_iter().chain(line.look_at).min();
         if let Some(next) = next.filter(|_| line.first_waiter().is_some()) {
-            line.ring_by(next, id, store);
+            line.ring_by(next, store);
         }
         if line.entries.is_empty() {
-            lines.remove(id);
+            found.remove();
         }
         due
     }
@@ -168,11 +169,25 @@ impl Lines {
         self.shards.iter().map(count).sum()
     }
 
-    fn shard(&self, id: &ConversationId) -> &Shard {
-        #[allow(clippy::cast_possible_truncation)] // a few bits are wanted
-        let index = (self.hasher.hash_one(id.as_str()) >> 32) as usize % SHARDS;
-        &self.shards[index]
+    fn lines_of(&self, id: &ConversationId) -> (u64, MutexGuard<'_, HashTable<Line>>) {
+        let (hash, shard) = id.place(SHARDS);
+        (hash, self.shards[shard].lock())
     }
+}
+
+fn find_or_make<'l>(
+    lines: &'l mut HashTable<Line>,
+    hash: u64,
+    id: &ConversationId,
+) -> &'l mut Line {
+    let make = || Line {
+        id: id.clone(),
+        entries: BTreeMap::new(),
+        look_at: None,
+        alarm: None,
+    };
+    let found = lines.entry(hash, |line| line.id == *id, |line| line.id.hash());
+    found.or_insert_with(make).into_mut()
 }
 
 impl Line {
@@ -182,13 +197,17 @@ impl Line {
     }
 
     /// Sees to it that the alarm rings at that time or before.
-    fn ring_by(&mut self, at: Instant, id: &ConversationId, store: &Shared) {
+    fn ring_by(&mut self, at: Instant, store: &Shared) {
         if let Some(set) = self.alarm {
             if set.at <= at {
                 return;
             }
             store.alarms.cancel(set);
         }
-        self.alarm = Some(store.alarms.set(at, Alarm::Look(id.clone()), &store.me));
+        self.alarm = Some(
+            store
+                .alarms
+                .set(at, Alarm::Look(self.id.clone()), &store.me),
+        );
     }
 }

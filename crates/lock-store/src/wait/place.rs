@@ -2,10 +2,13 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
 
 use super::Entry;
 use super::entry::{CountedAsWaiting, Served};
-use crate::backend::{Claimed, Step};
+use crate::backend::Claimed;
 use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::store::Shared;
@@ -72,7 +75,7 @@ impl Place {
     pub async fn wait(self) -> Result<LockGuard, LockError> {
         let outcome = match self.standing {
             PlaceStanding::Served(guard) => guard.unless_lost(),
-            PlaceStanding::InLine(line) => line.wait().await,
+            PlaceStanding::InLine(mut line) => poll_fn(|cx| line.poll_turn(cx)).await,
         };
         outcome.inspect_err(telemetry::failed)
     }
@@ -114,9 +117,14 @@ pub(crate) struct InLine {
 }
 
 impl InLine {
-    /// Puts `entry` in its line, before or after its ticket is issued.
-    pub(crate) fn join(store: Arc<Shared>, entry: Arc<Entry>) -> Self {
-        store.lines.add(entry.clone(), &store);
+    /// Puts `entry` in its line, before or after its ticket is issued; the
+    /// head of the queue dies at `head_dies_at`, if that is known.
+    pub(crate) fn join(
+        store: Arc<Shared>,
+        entry: Arc<Entry>,
+        head_dies_at: Option<Instant>,
+    ) -> Self {
+        store.lines.add(entry.clone(), head_dies_at, &store);
         Self {
             store,
             entry,
@@ -134,12 +142,11 @@ impl InLine {
         if !self.entry.is_waiting() {
             return self.settled_position();
         }
-        let claim = self.store.claim_for(&self.entry, self.entry.lifetime());
-        let asked = tokio::time::Instant::now();
-        let answer = match self.store.backend.claim(&claim) {
-            Step::Done(answer) => answer,
-            Step::Pending(reply) => reply.await,
-        };
+        let asked = Instant::now();
+        let entry = &self.entry;
+        let claim = self.store.claim_for(entry, entry.lifetime(), asked);
+        let answer = self.store.backend.claim(&entry.conversation, &claim);
+        let answer = answer.resolve().await;
         let ahead = answer.as_ref().ok().copied();
         let error = answer.as_ref().err().cloned();
         self.store.on_claimed(&self.entry, asked, answer);
@@ -158,11 +165,12 @@ impl InLine {
     }
 
     /// The ticket is served as soon as it is issued.
-    pub(crate) fn served_at_once(self, served: Served) -> LockGuard {
+    pub(crate) fn served_at_once(mut self, served: Served) -> LockGuard {
         self.entry
             .serve(served.number, served.fencing_token, served.asked);
         self.store.schedule_renewal(&self.entry);
-        self.into_guard(served)
+        self.armed = false;
+        self.guard(served)
     }
 
     /// No ticket was issued.
@@ -171,27 +179,26 @@ impl InLine {
         self.store.retire(&self.entry);
     }
 
-    fn into_guard(mut self, served: Served) -> LockGuard {
-        self.armed = false;
-        LockGuard::watched(self.store.clone(), self.entry.clone(), served)
-    }
-
-    /// Waits for the turn. Leaves the line when dropped.
-    pub(crate) async fn wait(mut self) -> Result<LockGuard, LockError> {
-        let served = match poll_fn(|cx| self.entry.poll_served(cx)).await {
-            Ok(served) => served,
-            Err(error) => {
-                // Whoever ended the entry gave the ticket back, if it is there.
-                self.armed = false;
-                return Err(error);
-            }
+    /// Waits for the turn. Not to be polled again when it is ready.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<LockGuard, LockError>> {
+        let answer = match self.entry.poll_served(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(answer) => answer,
         };
         self.counted = None;
-        let started = self.entry.started;
-        telemetry::acquired(&self.entry.conversation, served.number, true, || {
-            started.elapsed()
-        });
-        self.into_guard(served).unless_lost()
+        // Whoever ended the entry with an error gave the ticket back.
+        self.armed = false;
+        Poll::Ready(answer.and_then(|served| {
+            let entry = &self.entry;
+            telemetry::acquired(&entry.conversation, served.number, true, || {
+                entry.started.elapsed()
+            });
+            self.guard(served).unless_lost()
+        }))
+    }
+
+    fn guard(&self, served: Served) -> LockGuard {
+        LockGuard::watched(self.store.clone(), self.entry.clone(), served)
     }
 }
 

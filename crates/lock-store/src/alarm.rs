@@ -22,6 +22,8 @@ use crate::wait::Entry;
 pub(crate) enum Alarm {
     /// See after a conversation's line.
     Look(ConversationId),
+    /// See whether somebody else's ticket, which we promoted, was claimed.
+    Watch(ConversationId),
     /// Extend a lease.
     Renew(Weak<Entry>),
 }

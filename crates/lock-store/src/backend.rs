@@ -204,6 +204,8 @@ pub enum TicketName {
     Owner(Owner),
     /// By its number, in Rasa's manner; numbers restart with each queue.
     Number(u64),
+    /// No ticket: the step only sees after the head of the queue.
+    Nobodys,
 }
 
 /// What [`Backend::finish`] answers.
@@ -212,6 +214,16 @@ pub struct Finished {
     /// Whether the ticket was there. A backend that had to ask twice says
     /// `true` when it cannot know.
     pub found: bool,
+    /// Whose ticket was promoted by this step, if one was.
+    pub next: Option<Owner>,
+}
+
+impl Finished {
+    /// There was nothing to be done.
+    pub const NOTHING: Self = Self {
+        found: false,
+        next: None,
+    };
 }
 
 impl<B: Backend> Backend for Arc<B> {

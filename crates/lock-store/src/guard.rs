@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Claimed, Finished, Step};
+use crate::backend::{Claimed, Finished, Step, TicketName};
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::store::Shared;
@@ -211,21 +211,20 @@ impl LockGuard {
     /// When dropped, the lock is released in the background.
     pub async fn release(mut self) -> Result<(), LockError> {
         let operation = telemetry::operation("finish");
-        let answer = match self
-            .held
-            .store
-            .finish(&self.held.conversation, self.held.owner)
-        {
+        let (store, id) = (&self.held.store, &self.held.conversation);
+        let answer = match store.finish(id, TicketName::Owner(self.held.owner)) {
             Step::Done(answer) => answer,
             // A storage that had to be asked twice cannot know whether the
             // ticket was there the first time: the deadline decides.
             Step::Pending(reply) => reply.await.map(|finished| Finished {
                 found: finished.found && self.loss().is_none(),
+                ..finished
             }),
         };
         drop(operation);
-        let finished = answer.map_err(|error| error.for_conversation(&self.held.conversation))?;
+        let finished = answer.map_err(|error| error.for_conversation(id))?;
         self.armed = false;
+        self.held.store.watch_promoted(id, &finished);
         let told = match self.held.entry.get().map(|entry| entry.lease()) {
             Some(Lease::Over(error)) => Some(error),
             _ => None,
@@ -336,9 +335,10 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         if self.armed {
             self.leave();
+            let ticket = TicketName::Owner(self.held.owner);
             self.held
                 .store
-                .finish_in_background(&self.held.conversation, self.held.owner);
+                .finish_in_background(&self.held.conversation, ticket);
         }
     }
 }

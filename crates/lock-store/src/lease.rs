@@ -20,6 +20,7 @@ impl Shared {
         for alarm in due {
             match alarm {
                 Alarm::Look(conversation) => self.see_after_line(&conversation),
+                Alarm::Watch(conversation) => self.see_after_promoted(&conversation),
                 Alarm::Renew(entry) => {
                     if let Some(entry) = entry.upgrade() {
                         self.renew(&entry);

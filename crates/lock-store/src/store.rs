@@ -22,7 +22,7 @@ use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::identity::{ClientId, ConversationId, Owner};
 use crate::telemetry;
-use crate::wait::Lines;
+use crate::wait::{Lines, Watched};
 use background::Background;
 
 /// The shortest and the longest lease.
@@ -63,11 +63,12 @@ pub(crate) struct Shared {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) timing: Timing,
     pub(crate) lines: Lines,
+    pub(crate) watched: Watched,
     pub(crate) alarms: Alarms,
     pub(crate) background: Background,
     pub(crate) me: Weak<Shared>,
     pub(crate) started: Instant,
-    client: ClientId,
+    pub(crate) client: ClientId,
     next_sequence: AtomicU64,
     /// Whether the storage is able to wake us.
     pushes: AtomicBool,
@@ -128,6 +129,7 @@ impl LockStore {
             backend: Box::new(backend),
             timing,
             lines: Lines::new(),
+            watched: Watched::default(),
             alarms: Alarms::default(),
             background: Background::default(),
             me: me.clone(),
@@ -287,6 +289,12 @@ impl LockStore {
         Ok(())
     }
 
+    /// The storage behind the store, for programs that take the steps of a
+    /// ticket themselves. The store knows nothing of tickets issued this way.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.shared.backend
+    }
+
     /// Who this store is to the others.
     pub fn client_id(&self) -> ClientId {
         self.shared.client
@@ -318,30 +326,40 @@ impl Shared {
         Ok(())
     }
 
-    pub(crate) fn finish(&self, conversation: &ConversationId, owner: Owner) -> Step<Finished> {
+    pub(crate) fn finish(&self, id: &ConversationId, ticket: TicketName) -> Step<Finished> {
         let finish = Finish {
-            ticket: TicketName::Owner(owner),
+            ticket,
             claim_window: self.timing.claim_window,
         };
-        self.backend.finish(conversation, &finish)
+        self.backend.finish(id, &finish)
     }
 
     /// Gives a ticket back without waiting for it to be done.
-    pub(crate) fn finish_in_background(&self, conversation: &ConversationId, owner: Owner) {
+    pub(crate) fn finish_in_background(&self, id: &ConversationId, ticket: TicketName) {
         let operation = telemetry::operation("finish");
-        let report = move |conversation: &ConversationId, answer: Result<_, LockError>| {
-            drop(operation);
-            if let Err(error) = answer {
-                telemetry::release_failed(conversation, &error);
+        match self.finish(id, ticket) {
+            Step::Done(answer) => {
+                drop(operation);
+                self.on_finished_in_background(id, answer);
             }
-        };
-        match self.finish(conversation, owner) {
-            Step::Done(answer) => report(conversation, answer),
             Step::Pending(reply) => {
-                let conversation = conversation.clone();
-                self.background
-                    .spawn(async move { report(&conversation, reply.await) });
+                let (store, id) = (self.me.clone(), id.clone());
+                self.background.spawn(async move {
+                    let answer = reply.await;
+                    drop(operation);
+                    match store.upgrade() {
+                        Some(store) => store.on_finished_in_background(&id, answer),
+                        None => drop(answer),
+                    }
+                });
             }
+        }
+    }
+
+    fn on_finished_in_background(&self, id: &ConversationId, answer: Result<Finished, LockError>) {
+        match answer {
+            Ok(finished) => self.watch_promoted(id, &finished),
+            Err(error) => telemetry::release_failed(id, &error),
         }
     }
 

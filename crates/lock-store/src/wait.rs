@@ -6,7 +6,8 @@
 //! [`claim`](crate::Backend::claim) for its ticket, and a look is made
 //!
 //! - when the storage says that its turn has come (the usual way),
-//! - when the head of the queue would die: one look per line (rule 7),
+//! - when the head of the queue would die: one look per line (rule 7); and
+//!   whoever promotes a ticket of somebody else [watches](watch) it,
 //! - when wake-ups may have been lost.
 //!
 //! A look is sent from wherever its cause arises, never from the waiting
@@ -15,6 +16,7 @@
 mod entry;
 mod line;
 mod place;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +27,9 @@ pub(crate) use entry::{Entry, Lease, Served};
 pub(crate) use line::Lines;
 pub(crate) use place::InLine;
 pub use place::Place;
+pub(crate) use watch::Watched;
 
-use crate::backend::{Claim, Claimed, Listener, Step, WakeUp};
+use crate::backend::{Claim, Claimed, Listener, Step, TicketName, WakeUp};
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ConversationId, Owner};
 use crate::store::Shared;
@@ -165,7 +168,7 @@ impl Shared {
                 .for_conversation(conversation)
                 .after_waiting(entry.started.elapsed(), entry.ahead());
             self.end(&entry, error);
-            self.finish_in_background(conversation, entry.owner);
+            self.finish_in_background(conversation, TicketName::Owner(entry.owner));
         }
         if let Some(entry) = due.look {
             // Unless the answer says otherwise: whoever is served now has the

@@ -208,14 +208,17 @@ impl Backend for InMemoryLockStore {
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {
         let (hash, mut queues) = self.queues_of(id);
         let Ok(mut found) = queues.by_id.find_entry(hash, |l| l.conversation_id() == id) else {
-            return Step::ready(Finished { found: false });
+            return Step::ready(Finished::NOTHING);
         };
         if found.get().is_only_ticket(finish.ticket) {
             let (lock, _) = found.remove();
             queues.discard(lock);
             drop(queues);
             telemetry::deleted(id);
-            return Step::ready(Finished { found: true });
+            return Step::ready(Finished {
+                found: true,
+                next: None,
+            });
         }
         let mut changes = Changes::default();
         let lock = found.get_mut();

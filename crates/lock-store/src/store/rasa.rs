@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{LockStore, check_lifetime};
-use crate::backend::{Claim, Finish, Issue, Issued, TicketName};
+use crate::backend::{Issue, Issued, TicketName};
 use crate::error::LockError;
 use crate::identity::ConversationId;
 use crate::telemetry;
@@ -109,20 +109,7 @@ impl LockStore {
     /// Drops dead tickets at the head of the queue and wakes who is next.
     pub async fn update_lock(&self, conversation_id: impl AsRef<str>) -> Result<(), LockError> {
         let id = ConversationId::new(conversation_id)?;
-        // A claim for a ticket that does not exist only touches the queue.
-        let claim = Claim {
-            owner: self.shared.next_owner(),
-            lifetime: self.shared.timing.lock_lifetime,
-            claim_window: self.shared.timing.claim_window,
-            asked: Instant::now().into_std(),
-        };
-        let _operation = telemetry::operation("claim");
-        self.shared
-            .backend
-            .claim(&id, &claim)
-            .resolve()
-            .await
-            .map(drop)
+        self.finish(id, TicketName::Nobodys).await
     }
 
     /// Whether there is any ticket, the served one included.
@@ -143,17 +130,14 @@ impl LockStore {
         ticket_number: u64,
     ) -> Result<(), LockError> {
         let id = ConversationId::new(conversation_id)?;
-        let finish = Finish {
-            ticket: TicketName::Number(ticket_number),
-            claim_window: self.shared.timing.claim_window,
-        };
+        self.finish(id, TicketName::Number(ticket_number)).await
+    }
+
+    async fn finish(&self, id: ConversationId, ticket: TicketName) -> Result<(), LockError> {
         let _operation = telemetry::operation("finish");
-        self.shared
-            .backend
-            .finish(&id, &finish)
-            .resolve()
-            .await
-            .map(drop)
+        let finished = self.shared.finish(&id, ticket).resolve().await?;
+        self.shared.watch_promoted(&id, &finished);
+        Ok(())
     }
 
     /// What Rasa does when a message is done. As the lock is deleted with its

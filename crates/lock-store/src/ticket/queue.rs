@@ -182,7 +182,8 @@ impl TicketLock {
         // Its own ticket goes first: a late release is no sign of death.
         let found = index.and_then(|index| self.tickets.remove(index)).is_some();
         self.drop_dead_heads(now, finish.claim_window, changes);
-        Finished { found }
+        let next = changes.wake;
+        Finished { found, next }
     }
 
     /// Drops every dead ticket at the head and promotes the one that becomes
@@ -273,6 +274,7 @@ impl TicketLock {
         let is_meant = |ticket: &Ticket| match name {
             TicketName::Owner(owner) => ticket.owner == Some(owner),
             TicketName::Number(number) => ticket.number == number,
+            TicketName::Nobodys => false,
         };
         if self.tickets.front().is_some_and(is_meant) {
             return Some(0);

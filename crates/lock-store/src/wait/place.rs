@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Entry;
 use super::entry::{CountedAsWaiting, Served};
-use crate::backend::Claimed;
+use crate::backend::{Claimed, TicketName};
 use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::store::Shared;
@@ -209,6 +209,6 @@ impl Drop for InLine {
         }
         let (store, entry) = (&self.store, &self.entry);
         store.retire(entry);
-        store.finish_in_background(&entry.conversation, entry.owner);
+        store.finish_in_background(&entry.conversation, TicketName::Owner(entry.owner));
     }
 }

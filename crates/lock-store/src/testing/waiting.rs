@@ -1,0 +1,205 @@
+//! What a waiter may rely on, whatever becomes of the others.
+
+use tokio::time::Instant;
+
+use super::{SECOND, Storage, soon, tickets, until};
+use crate::{
+    Claim, Claimed, ClientId, ConversationId, Finish, Finished, Issue, Issued, LockErrorKind,
+    LockStore, Owner, TicketName, Timing,
+};
+
+pub(super) async fn a_wait_times_out(storage: Storage) {
+    let store = storage.store().await;
+    let _holder = store.lock("a").lifetime(60 * SECOND).await.unwrap();
+    let _ahead = store.take_ticket("a").await.unwrap();
+    let began = Instant::now();
+    let error = store.lock("a").wait_timeout(SECOND / 4).await.unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::TimedOut);
+    assert_eq!(error.conversation_id().unwrap().as_str(), "a");
+    assert_eq!(error.ahead(), Some(2));
+    assert!(error.waited().unwrap() >= SECOND / 4);
+    assert!(began.elapsed() >= SECOND / 4);
+    assert!(error.is_retryable());
+    until(async || tickets(&store, "a").await == 2).await;
+}
+
+pub(super) async fn a_dead_holder_is_found(storage: Storage) {
+    let store = storage.store().await;
+    // Nobody will release this one, and no message will ever arrive.
+    let ghost = Ghost::new(&store);
+    assert!(matches!(ghost.issue("a", 0).await, Issued::Served { .. }));
+    let began = Instant::now();
+    let guard = soon(store.lock("a")).await.unwrap();
+    assert!(began.elapsed() < 20 * SECOND);
+    assert_eq!(guard.ticket_number(), 1);
+}
+
+pub(super) async fn a_dead_client_costs_one_claim_window(storage: Storage) {
+    let store = storage.store().await;
+    let holder = store.lock("a").lifetime(60 * SECOND).await.unwrap();
+    let ghost = Ghost::new(&store);
+    for sequence in 0..50 {
+        ghost.issue("a", sequence).await;
+    }
+    let place = store.take_ticket("a").await.unwrap();
+    assert_eq!(place.position().await.unwrap(), 51);
+    let released = Instant::now();
+    holder.release().await.unwrap();
+    let guard = soon(place.wait()).await.unwrap();
+    let waited = released.elapsed();
+    assert!(waited < 10 * SECOND, "it took {waited:?} for 50 tickets");
+    guard.release().await.unwrap();
+    assert_eq!(tickets(&store, "a").await, 0);
+}
+
+pub(super) async fn a_client_that_waited_too_long_is_not_dead(storage: Storage) {
+    let (store, other) = (storage.store().await, storage.store().await);
+    let holder = store.lock("a").lifetime(60 * SECOND).await.unwrap();
+    let impatient = other.lock("a").wait_timeout(SECOND / 10).await;
+    assert!(impatient.unwrap_err().is_timed_out());
+    let patient = other.take_ticket("a").await.unwrap();
+    holder.release().await.unwrap();
+    soon(patient.wait()).await.unwrap().release().await.unwrap();
+}
+
+pub(super) async fn a_promoted_ticket_is_claimed_for_a_busy_caller(storage: Storage) {
+    let timing = Timing {
+        lock_lifetime: 60 * SECOND,
+        claim_window: SECOND / 2,
+        ..Timing::default()
+    };
+    let (one, other) = (storage.store().await, storage.store_with(timing).await);
+    let holder = one.lock("a").await.unwrap();
+    // Takes a ticket, and is then too busy to look at it.
+    let place = other.take_ticket("a").await.unwrap();
+    holder.release().await.unwrap();
+    // Far beyond the claim window the turn is still its own.
+    let refused = one.lock("a").wait_timeout(2 * SECOND).await;
+    assert!(refused.unwrap_err().is_timed_out());
+    let guard = soon(place.wait()).await.unwrap();
+    assert!(!guard.is_lost());
+    guard.release().await.unwrap();
+}
+
+pub(super) async fn deleting_tells_the_waiters(storage: Storage) {
+    let (one, other) = (storage.store().await, storage.store().await);
+    let holder = one.lock("a").lifetime(60 * SECOND).await.unwrap();
+    let waiter = tokio::spawn(async move { other.lock("a").await });
+    let place = one.take_ticket("a").await.unwrap();
+    until(async || tickets(&one, "a").await == 3).await;
+    assert!(one.delete_lock("a").await.unwrap());
+
+    let error = soon(waiter).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), LockErrorKind::Gone);
+    assert!(error.is_retryable());
+    assert!(soon(place.wait()).await.unwrap_err().is_gone());
+    // Newcomers go on, with a higher token.
+    let next = one.lock("a").await.unwrap();
+    assert!(next.fencing_token() > holder.fencing_token());
+    assert!(holder.release().await.is_err());
+    assert!(!next.is_lost());
+}
+
+pub(super) async fn repeated_steps_change_nothing_more(storage: Storage) {
+    let store = storage.store().await;
+    let (ghost, other) = (Ghost::new(&store), Ghost::new(&store));
+    let first = ghost.issue("a", 0).await;
+    let again = ghost.issue_again("a", 0).await;
+    assert_eq!(first, again);
+    let (Issued::Waiting { number, .. }, Issued::Waiting { number: again, .. }) =
+        (other.issue("a", 0).await, other.issue_again("a", 0).await)
+    else {
+        panic!("two are served");
+    };
+    assert_eq!((number, again), (1, 1));
+    assert_eq!(tickets(&store, "a").await, 2);
+
+    for _ in 0..2 {
+        assert!(matches!(
+            ghost.claim("a", 0).await,
+            Claimed::Served { number: 0, .. }
+        ));
+        assert!(matches!(
+            other.claim("a", 0).await,
+            Claimed::Waiting { ahead: 1, .. }
+        ));
+    }
+    assert!(ghost.finish("a", 0).await.found);
+    ghost.finish("a", 0).await;
+    assert_eq!(tickets(&store, "a").await, 1);
+    assert_eq!(ghost.claim("a", 0).await, Claimed::Gone);
+    for _ in 0..2 {
+        assert!(matches!(
+            other.claim("a", 0).await,
+            Claimed::Served { number: 1, .. }
+        ));
+    }
+    assert!(other.finish("a", 0).await.found);
+    other.finish("a", 0).await;
+    assert_eq!(tickets(&store, "a").await, 0);
+}
+
+/// A client that is dead, or does only what it is told: it takes the steps of
+/// a ticket itself, and hears no wake-up.
+struct Ghost<'s> {
+    store: &'s LockStore,
+    client: ClientId,
+}
+
+impl<'s> Ghost<'s> {
+    fn new(store: &'s LockStore) -> Self {
+        let client = ClientId::random();
+        Self { store, client }
+    }
+
+    fn owner(&self, sequence: u64) -> Owner {
+        let client = self.client;
+        Owner { client, sequence }
+    }
+
+    async fn issue(&self, id: &str, sequence: u64) -> Issued {
+        self.ask(id, sequence, false).await
+    }
+
+    async fn issue_again(&self, id: &str, sequence: u64) -> Issued {
+        self.ask(id, sequence, true).await
+    }
+
+    async fn ask(&self, id: &str, sequence: u64, repeated: bool) -> Issued {
+        let issue = Issue {
+            owner: Some(self.owner(sequence)),
+            lifetime: SECOND,
+            wait_timeout: 60 * SECOND,
+            claim_window: SECOND,
+            queue: true,
+            repeated,
+            asked: Instant::now().into_std(),
+        };
+        let answer = self.store.backend().issue(&conversation(id), &issue);
+        answer.resolve().await.unwrap()
+    }
+
+    async fn claim(&self, id: &str, sequence: u64) -> Claimed {
+        let claim = Claim {
+            owner: self.owner(sequence),
+            lifetime: 60 * SECOND,
+            claim_window: SECOND,
+            asked: Instant::now().into_std(),
+        };
+        let answer = self.store.backend().claim(&conversation(id), &claim);
+        answer.resolve().await.unwrap()
+    }
+
+    async fn finish(&self, id: &str, sequence: u64) -> Finished {
+        let finish = Finish {
+            ticket: TicketName::Owner(self.owner(sequence)),
+            claim_window: SECOND,
+        };
+        let answer = self.store.backend().finish(&conversation(id), &finish);
+        answer.resolve().await.unwrap()
+    }
+}
+
+fn conversation(id: &str) -> ConversationId {
+    ConversationId::new(id).unwrap()
+}

@@ -1,0 +1,23 @@
+//! What several test files need.
+
+#![allow(dead_code, unreachable_pub)] // each file uses a part of it
+
+pub mod probe;
+pub mod table;
+
+use std::sync::Arc;
+
+use lock_store::{InMemoryLockStore, LockStore, Timing};
+
+/// Two stores, two clients, on one memory.
+pub fn two_stores(timing: &Timing) -> (LockStore, LockStore) {
+    let memory = Arc::new(InMemoryLockStore::new());
+    let store = || LockStore::with_timing(memory.clone(), timing.clone()).unwrap();
+    (store(), store())
+}
+
+/// How many tickets a conversation has.
+pub async fn tickets(store: &LockStore, id: &str) -> usize {
+    let lock = store.get_lock(id).await.unwrap();
+    lock.map_or(0, |lock| lock.tickets().len())
+}

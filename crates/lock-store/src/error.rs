@@ -171,6 +171,10 @@ impl LockError {
         }))
     }
 
+    pub(crate) fn lost(id: &ConversationId) -> Self {
+        Self::new(LockErrorKind::Lost).for_conversation(id)
+    }
+
     pub(crate) fn invalid_conversation_id(id: &str, found: &str) -> Self {
         let start: String = id.chars().take(40).collect();
         let detail = if start.is_empty() {

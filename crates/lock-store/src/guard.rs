@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backend::{Claimed, Finished, Step, TicketName};
-use crate::error::{LockError, LockErrorKind};
+use crate::error::LockError;
 use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::store::Shared;
 use crate::telemetry;
@@ -39,7 +39,16 @@ use crate::wait::{Entry, Lease, Served};
 pub struct LockGuard {
     /// In a box, as a guard is moved more often than it is made.
     held: Box<Held>,
-    armed: bool,
+    stage: Stage,
+}
+
+/// How far the guard is on its way out.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Held,
+    /// Nobody watches the lease any more, but the ticket may be there.
+    Leaving,
+    Released,
 }
 
 #[derive(Debug)]
@@ -73,7 +82,7 @@ impl LockGuard {
                 lifetime,
                 entry: OnceLock::new(),
             }),
-            armed: true,
+            stage: Stage::Held,
         }
     }
 
@@ -88,7 +97,7 @@ impl LockGuard {
                 lifetime: entry.lifetime(),
                 entry: OnceLock::from(entry),
             }),
-            armed: true,
+            stage: Stage::Held,
         }
     }
 
@@ -131,7 +140,7 @@ impl LockGuard {
 
     /// Resolves when the lock is no longer ours: its lease ran out, or the
     /// storage said that the ticket is gone. Returns the reason, an error of
-    /// the kind [`Lost`](LockErrorKind::Lost).
+    /// the kind [`Lost`](crate::LockErrorKind::Lost).
     ///
     /// # Cancel safety
     ///
@@ -163,8 +172,8 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// [`Lost`](LockErrorKind::Lost) when the lock is no longer ours,
-    /// [`Config`](LockErrorKind::Config) when `lifetime` is out of range, or
+    /// [`Lost`](crate::LockErrorKind::Lost) when the lock is no longer ours,
+    /// [`Config`](crate::LockErrorKind::Config) when `lifetime` is out of range, or
     /// what the storage says; then the lease runs as before.
     ///
     /// # Cancel safety
@@ -202,7 +211,7 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// [`Lost`](LockErrorKind::Lost) when it was no longer ours, so that what
+    /// [`Lost`](crate::LockErrorKind::Lost) when it was no longer ours, so that what
     /// was done last may not have been protected; or what the storage says,
     /// and then it is tried again in the background.
     ///
@@ -210,6 +219,8 @@ impl LockGuard {
     ///
     /// When dropped, the lock is released in the background.
     pub async fn release(mut self) -> Result<(), LockError> {
+        let (told, deadline) = (self.told_loss(), self.deadline());
+        self.leave();
         let operation = telemetry::operation("finish");
         let (store, id) = (&self.held.store, &self.held.conversation);
         let answer = match store.finish(id, TicketName::Owner(self.held.owner)) {
@@ -217,19 +228,14 @@ impl LockGuard {
             // A storage that had to be asked twice cannot know whether the
             // ticket was there the first time: the deadline decides.
             Step::Pending(reply) => reply.await.map(|finished| Finished {
-                found: finished.found && self.loss().is_none(),
+                found: finished.found && Instant::now().into_std() < deadline,
                 ..finished
             }),
         };
         drop(operation);
         let finished = answer.map_err(|error| error.for_conversation(id))?;
-        self.armed = false;
+        self.stage = Stage::Released;
         self.held.store.watch_promoted(id, &finished);
-        let told = match self.held.entry.get().map(|entry| entry.lease()) {
-            Some(Lease::Over(error)) => Some(error),
-            _ => None,
-        };
-        self.leave();
         match told {
             Some(error) => Err(error),
             None if finished.found => Ok(()),
@@ -268,8 +274,16 @@ impl LockGuard {
         }
     }
 
+    /// The loss, if its entry knows: then it was reported, too.
+    fn told_loss(&self) -> Option<LockError> {
+        match self.held.entry.get()?.lease() {
+            Lease::Over(error) => Some(error),
+            Lease::Until(_) => None,
+        }
+    }
+
     fn lost_error(&self) -> LockError {
-        LockError::new(LockErrorKind::Lost).for_conversation(&self.held.conversation)
+        LockError::lost(&self.held.conversation)
     }
 
     /// The entry that watches the lease.
@@ -319,26 +333,30 @@ impl LockGuard {
         entry
     }
 
-    /// The lock is being given back: nobody watches its lease any more.
-    fn leave(&self) {
+    /// Stops watching the lease, before the ticket is given back: a claim that
+    /// is under way will find it gone, and that is no loss then.
+    fn leave(&mut self) {
+        self.stage = Stage::Leaving;
         if let Some(entry) = self.held.entry.get() {
             self.held.store.retire(entry);
         }
-        let asked = self.held.served.asked;
-        telemetry::released(&self.held.conversation, self.held.served.number, || {
-            asked.elapsed()
-        });
+        let (asked, number) = (self.held.served.asked, self.held.served.number);
+        telemetry::released(&self.held.conversation, number, || asked.elapsed());
     }
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        if self.armed {
-            self.leave();
-            let ticket = TicketName::Owner(self.held.owner);
-            self.held
-                .store
-                .finish_in_background(&self.held.conversation, ticket);
-        }
+        let told = match self.stage {
+            Stage::Released => return,
+            Stage::Leaving => false,
+            Stage::Held => {
+                let told = self.told_loss().is_some();
+                self.leave();
+                told
+            }
+        };
+        let (store, id) = (&self.held.store, &self.held.conversation);
+        store.finish_in_background(id, TicketName::Owner(self.held.owner), !told);
     }
 }

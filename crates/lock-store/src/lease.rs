@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::error::{LockError, LockErrorKind};
+use crate::error::LockError;
 use crate::store::Shared;
 use crate::wait::{Entry, Lease};
 
@@ -64,8 +64,7 @@ impl Shared {
         match entry.lease() {
             Lease::Until(until) if until > Instant::now() => self.claim(entry, Instant::now()),
             Lease::Until(_) => {
-                let error = LockError::new(LockErrorKind::Lost);
-                self.end(entry, error.for_conversation(&entry.conversation));
+                self.end(entry, LockError::lost(&entry.conversation));
             }
             Lease::Over(_) => {}
         }

@@ -334,13 +334,19 @@ impl Shared {
         self.backend.finish(id, &finish)
     }
 
-    /// Gives a ticket back without waiting for it to be done.
-    pub(crate) fn finish_in_background(&self, id: &ConversationId, ticket: TicketName) {
+    /// Gives a ticket back without waiting for it to be done. A `holder` that
+    /// has not been told so yet has lost its lock if the ticket is not there.
+    pub(crate) fn finish_in_background(
+        &self,
+        id: &ConversationId,
+        ticket: TicketName,
+        holder: bool,
+    ) {
         let operation = telemetry::operation("finish");
         match self.finish(id, ticket) {
             Step::Done(answer) => {
                 drop(operation);
-                self.on_finished_in_background(id, answer);
+                self.on_finished_in_background(id, answer, holder);
             }
             Step::Pending(reply) => {
                 let (store, id) = (self.me.clone(), id.clone());
@@ -348,7 +354,7 @@ impl Shared {
                     let answer = reply.await;
                     drop(operation);
                     match store.upgrade() {
-                        Some(store) => store.on_finished_in_background(&id, answer),
+                        Some(store) => store.on_finished_in_background(&id, answer, holder),
                         None => drop(answer),
                     }
                 });
@@ -356,9 +362,19 @@ impl Shared {
         }
     }
 
-    fn on_finished_in_background(&self, id: &ConversationId, answer: Result<Finished, LockError>) {
+    fn on_finished_in_background(
+        &self,
+        id: &ConversationId,
+        answer: Result<Finished, LockError>,
+        holder: bool,
+    ) {
         match answer {
-            Ok(finished) => self.watch_promoted(id, &finished),
+            Ok(finished) => {
+                self.watch_promoted(id, &finished);
+                if holder && !finished.found {
+                    telemetry::lost(&LockError::lost(id));
+                }
+            }
             Err(error) => telemetry::release_failed(id, &error),
         }
     }

@@ -168,7 +168,7 @@ impl Shared {
                 .for_conversation(conversation)
                 .after_waiting(entry.started.elapsed(), entry.ahead());
             self.end(&entry, error);
-            self.finish_in_background(conversation, TicketName::Owner(entry.owner));
+            self.finish_in_background(conversation, TicketName::Owner(entry.owner), false);
         }
         if let Some(entry) = due.look {
             // Unless the answer says otherwise: whoever is served now has the

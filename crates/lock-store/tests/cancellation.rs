@@ -1,6 +1,8 @@
 //! A future may be dropped at any point: its ticket leaves the queue, and the
 //! next in line is served. Polled by hand, at every point where it waits.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -92,10 +94,10 @@ async fn an_acquisition_may_be_dropped_after_any_poll() {
         let mut finished = 0;
         for polls in 0..30 {
             let store = LockStore::new(Table::default());
-            let holder = match contended {
-                true => Some(store.lock("a").await.unwrap()),
-                false => None,
-            };
+            let mut holder = None;
+            if contended {
+                holder = Some(store.lock("a").await.unwrap());
+            }
             let mut acquiring = probe(store.lock("a"));
             let mut done = false;
             for poll in 0..polls {

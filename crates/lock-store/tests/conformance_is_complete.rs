@@ -2,6 +2,7 @@
 //! is one of them.
 
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

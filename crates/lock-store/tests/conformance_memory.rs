@@ -2,6 +2,7 @@
 //! time.
 
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

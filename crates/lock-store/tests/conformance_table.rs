@@ -2,6 +2,7 @@
 //! their time.
 
 #![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,6 +1,8 @@
 //! Leases, claim windows, wait timeouts and looks, on a clock that the tests
 //! move.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -190,12 +192,12 @@ async fn the_default_wait_is_a_lifetime() {
 
 /// One look per conversation and process, not one per waiter.
 #[tokio::test(start_paused = true)]
-async fn a_thousand_idle_waiters_hardly_look() {
+async fn many_idle_waiters_hardly_look() {
     let table = Table::default();
     let store = LockStore::with_timing(table.clone(), timing()).unwrap();
     let _holder = store.lock("a").keep_alive(true).await.unwrap();
     let mut places = Vec::new();
-    for _ in 0..1_000 {
+    for _ in 0..200 {
         places.push(store.take_ticket("a").await.unwrap());
     }
     let claims = &table.faults().claims;

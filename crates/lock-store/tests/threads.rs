@@ -1,5 +1,7 @@
 //! Many tasks on many threads, all at once: nobody overlaps, nothing is left.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::Arc;
@@ -89,10 +91,11 @@ async fn nobody_overlaps_and_nothing_is_left() {
 async fn the_order_of_tickets_is_the_order_of_service() {
     let store = LockStore::in_memory();
     let (sender, mut served) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
     for i in 0..2_000 {
         let place = store.take_ticket("a").await.unwrap();
         let sender = sender.clone();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let guard = place.wait().await.unwrap();
             sender.send(i).unwrap();
             guard.release().await.unwrap();
@@ -102,6 +105,7 @@ async fn the_order_of_tickets_is_the_order_of_service() {
     for expected in 0..2_000 {
         assert_eq!(served.recv().await, Some(expected));
     }
+    tasks.join_all().await;
     store.close().await.unwrap();
     let left: Vec<_> = store.conversations().try_collect().await.unwrap();
     assert!(left.is_empty());

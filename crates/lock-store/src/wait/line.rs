@@ -156,19 +156,6 @@ impl Lines {
         due
     }
 
-    /// How many entries there are in all.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        let count = |shard: &Shard| {
-            shard
-                .lock()
-                .values()
-                .map(|l| l.entries.len())
-                .sum::<usize>()
-        };
-        self.shards.iter().map(count).sum()
-    }
-
     fn lines_of(&self, id: &ConversationId) -> (u64, MutexGuard<'_, HashTable<Line>>) {
         let (hash, shard) = id.place(SHARDS);
         (hash, self.shards[shard].lock())

@@ -209,6 +209,6 @@ impl Drop for InLine {
         }
         let (store, entry) = (&self.store, &self.entry);
         store.retire(entry);
-        store.finish_in_background(&entry.conversation, TicketName::Owner(entry.owner));
+        store.finish_in_background(&entry.conversation, TicketName::Owner(entry.owner), false);
     }
 }

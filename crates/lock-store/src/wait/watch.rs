@@ -35,6 +35,6 @@ impl Shared {
     /// and promotes the next, which is watched in turn.
     pub(crate) fn see_after_promoted(&self, id: &ConversationId) {
         self.watched.0.lock().remove(id);
-        self.finish_in_background(id, TicketName::Nobodys);
+        self.finish_in_background(id, TicketName::Nobodys, false);
     }
 }

@@ -1,43 +1,36 @@
-//! Asking for a lock: the options, and the way from the ticket to the guard.
+//! Asking for a lock: what is asked for, with which options.
 
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{LONGEST_WAIT, LockStore, Shared, check_lifetime};
-use crate::backend::{Issue, Issued, Step};
+use super::{LockStore, Shared, check_lifetime};
 use crate::error::LockError;
 use crate::guard::LockGuard;
-use crate::identity::{ConversationId, FencingToken, Owner};
-use crate::telemetry;
-use crate::wait::{Entry, InLine, Place, Served};
+use crate::identity::ConversationId;
 
 /// A request for a lock, to be awaited; see [`LockStore::lock`].
 ///
 /// What is not set comes from the store's configuration.
 #[must_use = "a request does nothing unless it is awaited"]
 pub struct Request<'s, M: Mode> {
-    store: &'s Arc<Shared>,
+    pub(super) store: &'s Arc<Shared>,
     /// Until it is polled.
     conversation: Option<Result<ConversationId, LockError>>,
-    options: Options,
+    pub(super) options: Options,
     mode: PhantomData<M>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Options {
-    lifetime: Duration,
+pub(super) struct Options {
+    pub(super) lifetime: Duration,
     /// `None` is as long as the lifetime.
-    wait_timeout: Option<Duration>,
-    keep_alive: bool,
+    pub(super) wait_timeout: Option<Duration>,
+    pub(super) keep_alive: bool,
     /// Whether to join the queue if somebody is in it.
-    queue: bool,
+    pub(super) queue: bool,
 }
 
 impl<'s, M: Mode> Request<'s, M> {
@@ -120,22 +113,10 @@ impl Mode for Lock {}
 impl Mode for TryLock {}
 impl Mode for TakeTicket {}
 
-/// Where a ticket stands that was not served at once by a storage that
-/// answers at once.
-pub(crate) enum Standing {
-    Served(LockGuard),
-    InLine(InLine),
-    Taken,
-}
-
-/// What becomes of a standing, now or later.
-pub(crate) enum Settled<T> {
-    Now(T),
-    AtItsTurn(InLine),
-}
-
 pub(crate) mod sealed {
-    use super::{LockGuard, Place, Settled, Standing};
+    use crate::guard::LockGuard;
+    use crate::store::acquiring::{Settled, Standing};
+    use crate::wait::Place;
 
     #[allow(private_interfaces)] // sealed: nobody else calls it
     pub trait Answer: 'static {
@@ -200,278 +181,15 @@ pub(crate) mod sealed {
     }
 }
 
-impl<'s, M: Mode> IntoFuture for Request<'s, M> {
-    type Output = Result<M::Output, LockError>;
-    type IntoFuture = Acquiring<'s, M>;
-
-    #[inline]
-    fn into_future(self) -> Acquiring<'s, M> {
-        Acquiring {
-            request: self,
-            state: State::Fresh,
-        }
-    }
-}
-
-/// A [`Request`] under way.
-///
-/// Written by hand, so that a lock that nobody else wants is had in its first
-/// poll, without allocating a future.
-#[must_use = "futures do nothing unless polled"]
-pub struct Acquiring<'s, M: Mode> {
-    request: Request<'s, M>,
-    state: State,
-}
-
-enum State {
-    Fresh,
-    Asked(Reply),
-    InLine(InLine),
-    Over,
-}
-
-type Reply = Pin<Box<dyn Future<Output = Result<Standing, LockError>> + Send>>;
-
-// Nothing in it is pinned in place.
-impl<M: Mode> Unpin for Acquiring<'_, M> {}
-
-impl<M: Mode> Future for Acquiring<'_, M> {
-    type Output = Result<M::Output, LockError>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.state, State::Fresh) {
-            return self.ask(cx);
-        }
-        self.go_on(cx)
-    }
-}
-
-impl<M: Mode> Acquiring<'_, M> {
-    #[inline]
-    /// Takes the ticket. The way of most messages ends in here.
-    fn ask(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
-        let store = self.request.store;
-        let ask = match self.request.check() {
-            Ok(conversation) => Ask {
-                conversation,
-                owner: store.next_owner(),
-                asked: Instant::now(),
-                options: self.request.options,
-            },
-            Err(error) => return self.fail(error),
-        };
-        let operation = telemetry::operation("issue");
-        match store.backend.issue(&ask.conversation, &ask.issue(store)) {
-            Step::Done(Ok(Issued::Served {
-                number,
-                fencing_token,
-            })) => {
-                drop(operation);
-                self.state = State::Over;
-                Poll::Ready(Ok(M::served(ask.guard(store, number, fencing_token))))
-            }
-            Step::Done(Ok(issued)) => {
-                drop(operation);
-                self.settle(ask.stand(store, &issued), cx)
-            }
-            Step::Done(Err(error)) => self.fail(error.for_conversation(&ask.conversation)),
-            Step::Pending(reply) => {
-                // Wake-ups may come before the reply, so the entry is in its
-                // line before the request leaves.
-                store.background.remember_runtime();
-                let line = InLine::join(store.clone(), ask.entry(), None);
-                let store = store.clone();
-                self.state = State::Asked(Box::pin(async move {
-                    let answer = reply.await;
-                    drop(operation);
-                    let issued =
-                        answer.map_err(|error| error.for_conversation(&ask.conversation))?;
-                    Ok(ask.stand_in(&store, line, &issued))
-                }));
-                self.go_on(cx)
-            }
-        }
-    }
-
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
-        match &mut self.state {
-            State::Asked(reply) => match ready!(reply.as_mut().poll(cx)) {
-                Ok(standing) => self.settle(standing, cx),
-                Err(error) => self.fail(error),
-            },
-            State::InLine(line) => match ready!(line.poll_turn(cx)) {
-                Ok(guard) => {
-                    self.state = State::Over;
-                    Poll::Ready(Ok(M::served(guard)))
-                }
-                Err(error) => self.fail(error),
-            },
-            State::Fresh | State::Over => panic!("polled after it was ready"),
-        }
-    }
-
-    fn settle(
-        &mut self,
-        standing: Standing,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<M::Output, LockError>> {
-        match M::settle(standing) {
-            Settled::Now(output) => {
-                self.state = State::Over;
-                Poll::Ready(Ok(output))
-            }
-            Settled::AtItsTurn(line) => {
-                self.state = State::InLine(line);
-                self.go_on(cx)
-            }
-        }
-    }
-
-    #[cold]
-    fn fail(&mut self, error: LockError) -> Poll<Result<M::Output, LockError>> {
-        self.state = State::Over;
-        telemetry::failed(&error);
-        Poll::Ready(Err(error))
-    }
-}
-
 impl<M: Mode> Request<'_, M> {
+    /// What it asks for, once.
     #[inline]
-    fn check(&mut self) -> Result<ConversationId, LockError> {
+    pub(super) fn check(&mut self) -> Result<ConversationId, LockError> {
         self.store.check_open()?;
         check_lifetime(self.options.lifetime)?;
         self.conversation
             .take()
             .unwrap_or_else(|| unreachable!("taken only once, when it is fresh"))
-    }
-}
-
-/// One acquisition that is being asked for.
-struct Ask {
-    conversation: ConversationId,
-    owner: Owner,
-    asked: Instant,
-    options: Options,
-}
-
-impl Ask {
-    fn wait_timeout(&self) -> Duration {
-        let wait = self.options.wait_timeout.unwrap_or(self.options.lifetime);
-        wait.min(LONGEST_WAIT)
-    }
-
-    #[inline]
-    fn issue(&self, store: &Shared) -> Issue {
-        Issue {
-            owner: Some(self.owner),
-            lifetime: self.options.lifetime,
-            wait_timeout: self.wait_timeout(),
-            claim_window: store.timing.claim_window,
-            queue: self.options.queue,
-            repeated: false,
-            asked: self.asked.into_std(),
-        }
-    }
-
-    /// What watches over it, in its line.
-    fn entry(&self) -> Arc<Entry> {
-        let wait = self.wait_timeout();
-        Entry::waiting(
-            self.conversation.clone(),
-            self.owner,
-            self.asked,
-            (wait < LONGEST_WAIT).then(|| self.asked + wait),
-            self.options.lifetime,
-            self.options.keep_alive,
-        )
-    }
-
-    /// It was served at once.
-    #[inline]
-    fn guard(self, store: &Arc<Shared>, number: u64, token: FencingToken) -> LockGuard {
-        self.tell_served(number);
-        let served = self.served(number, token);
-        let guard = LockGuard::unwatched(
-            store.clone(),
-            self.conversation,
-            self.owner,
-            served,
-            self.options.lifetime,
-        );
-        if self.options.keep_alive {
-            guard.keep_alive();
-        }
-        guard
-    }
-
-    /// It was not served by a storage that answers at once.
-    #[cold]
-    fn stand(self, store: &Arc<Shared>, issued: &Issued) -> Standing {
-        let &Issued::Waiting {
-            number,
-            fencing_token,
-            ahead,
-            look_again,
-        } = issued
-        else {
-            return Standing::Taken;
-        };
-        telemetry::issued(&self.conversation, number);
-        let entry = self.entry();
-        entry.set_ticket(number, fencing_token, ahead);
-        let head_dies_at = Some(self.asked + look_again);
-        let mut line = InLine::join(store.clone(), entry, head_dies_at);
-        line.count_as_waiting();
-        // Its turn may have come before it could be woken.
-        store.claim(&line.entry, self.asked);
-        Standing::InLine(line)
-    }
-
-    /// The storage took its time to answer, and the entry is in its line.
-    fn stand_in(self, store: &Shared, mut line: InLine, issued: &Issued) -> Standing {
-        match *issued {
-            Issued::Served {
-                number,
-                fencing_token,
-            } => {
-                self.tell_served(number);
-                Standing::Served(line.served_at_once(self.served(number, fencing_token)))
-            }
-            Issued::Waiting {
-                number,
-                fencing_token,
-                ahead,
-                look_again,
-            } => {
-                telemetry::issued(&self.conversation, number);
-                line.entry.set_ticket(number, fencing_token, ahead);
-                line.count_as_waiting();
-                let head_dies_at = Instant::now() + look_again;
-                store
-                    .lines
-                    .head_dies_at(&self.conversation, head_dies_at, store);
-                Standing::InLine(line)
-            }
-            Issued::Taken => {
-                line.without_ticket();
-                Standing::Taken
-            }
-        }
-    }
-
-    fn tell_served(&self, number: u64) {
-        let asked = self.asked;
-        telemetry::issued(&self.conversation, number);
-        telemetry::acquired(&self.conversation, number, false, || asked.elapsed());
-    }
-
-    fn served(&self, number: u64, fencing_token: FencingToken) -> Served {
-        Served {
-            number,
-            fencing_token,
-            asked: self.asked,
-        }
     }
 }
 
@@ -481,20 +199,5 @@ impl<M: Mode> fmt::Debug for Request<'_, M> {
             .field("conversation", &self.conversation)
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-impl<M: Mode> fmt::Debug for Acquiring<'_, M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Fresh => "Fresh",
-            State::Asked(_) => "Asked",
-            State::InLine(_) => "InLine",
-            State::Over => "Over",
-        };
-        f.debug_struct("Acquiring")
-            .field("request", &self.request)
-            .field("state", &state)
-            .finish()
     }
 }

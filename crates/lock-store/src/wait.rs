@@ -31,7 +31,7 @@ pub(crate) use watch::Watched;
 
 use crate::backend::{Claim, Claimed, Listener, Step, TicketName, WakeUp};
 use crate::error::{LockError, LockErrorKind};
-use crate::identity::{ConversationId, Owner};
+use crate::identity::ConversationId;
 use crate::store::Shared;
 use crate::telemetry::{self, WokenBy};
 
@@ -42,14 +42,18 @@ impl Listener for Shared {
                 conversation,
                 owner,
             } => {
-                if let Some(entry) = self.lines.find(&conversation, owner) {
+                if let Some(entry) = self.lines.find_called(&conversation, owner) {
                     self.look(&entry, WokenBy::Push);
                 }
             }
             WakeUp::Gone {
                 conversation,
                 owner,
-            } => self.on_gone(&conversation, owner),
+            } => {
+                if let Some(entry) = self.lines.find_called(&conversation, owner) {
+                    self.on_gone(&entry);
+                }
+            }
             WakeUp::Suspended => {
                 telemetry::pushes(false);
                 self.set_pushes(false);
@@ -126,7 +130,12 @@ impl Shared {
                 let look_at = Instant::now() + look_again;
                 self.lines.head_dies_at(&entry.conversation, look_at, self);
             }
-            Ok(Claimed::Gone) => self.on_gone(&entry.conversation, entry.owner),
+            // Unless it left its line: then it gave the ticket back itself.
+            Ok(Claimed::Gone) => {
+                if let Some(entry) = self.lines.find(&entry.conversation, entry.owner) {
+                    self.on_gone(&entry);
+                }
+            }
             Err(error) if error.is_retryable() => self.on_claim_failed(entry, &error),
             Err(error) => self.end(entry, error.for_conversation(&entry.conversation)),
         }
@@ -142,17 +151,15 @@ impl Shared {
         }
     }
 
-    /// The storage says that the ticket of `owner` is not there.
-    fn on_gone(&self, conversation: &ConversationId, owner: Owner) {
-        let Some(entry) = self.lines.find(conversation, owner) else {
-            return;
-        };
+    /// The storage says that the ticket is not there.
+    fn on_gone(&self, entry: &Entry) {
+        let conversation = &entry.conversation;
         let kind = if entry.is_waiting() {
             LockErrorKind::Gone
         } else {
             LockErrorKind::Lost
         };
-        self.end(&entry, LockError::new(kind).for_conversation(conversation));
+        self.end(entry, LockError::new(kind).for_conversation(conversation));
         // Where one went, its neighbours may have gone too.
         if kind == LockErrorKind::Gone {
             self.lines.head_dies_at(conversation, Instant::now(), self);

@@ -80,6 +80,7 @@ impl<M: Mode> Acquiring<'_, M> {
             },
             Err(error) => return self.fail(error),
         };
+        let missed_calls = store.lines.missed_calls(&ask.conversation);
         let operation = telemetry::operation("issue");
         match store.backend.issue(&ask.conversation, &ask.issue(store)) {
             Step::Done(Ok(Issued::Served {
@@ -92,7 +93,7 @@ impl<M: Mode> Acquiring<'_, M> {
             }
             Step::Done(Ok(issued)) => {
                 drop(operation);
-                self.settle(ask.stand(store, &issued), cx)
+                self.settle(ask.stand(store, missed_calls, &issued), cx)
             }
             Step::Done(Err(error)) => self.fail(error.for_conversation(&ask.conversation)),
             Step::Pending(reply) => {
@@ -229,7 +230,7 @@ impl Ask {
 
     /// It was not served by a storage that answers at once.
     #[cold]
-    fn stand(self, store: &Arc<Shared>, issued: &Issued) -> Standing {
+    fn stand(self, store: &Arc<Shared>, missed_calls: u64, issued: &Issued) -> Standing {
         let &Issued::Waiting {
             number,
             fencing_token,
@@ -245,8 +246,10 @@ impl Ask {
         let head_dies_at = Some(self.asked + look_again);
         let mut line = InLine::join(store.clone(), entry, head_dies_at);
         line.count_as_waiting();
-        // Its turn may have come before it could be woken.
-        store.claim(&line.entry, self.asked);
+        if line.missed_calls != missed_calls {
+            // Its turn may have come before it could be called; or it is gone.
+            store.claim(&line.entry, self.asked);
+        }
         Standing::InLine(line)
     }
 

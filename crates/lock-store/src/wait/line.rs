@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use tokio::time::Instant;
@@ -20,7 +21,12 @@ use crate::sync::{Mutex, MutexGuard};
 
 const SHARDS: usize = 16;
 
-type Shard = Mutex<HashTable<Line>>;
+#[derive(Debug, Default)]
+struct Shard {
+    lines: Mutex<HashTable<Line>>,
+    /// How many owners were called and not found. Raised under the mutex.
+    missed_calls: AtomicU64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -53,8 +59,24 @@ impl Lines {
         }
     }
 
-    /// Adds an entry; from now on wake-ups find it.
-    pub(crate) fn add(&self, entry: Arc<Entry>, head_dies_at: Option<Instant>, store: &Shared) {
+    /// How many calls found nobody so far, here and in some other lines.
+    ///
+    /// Whoever is called between being issued a ticket and being added was
+    /// missed if the number is higher when it is [added](Self::add) than it
+    /// was before it asked for the ticket.
+    pub(crate) fn missed_calls(&self, id: &ConversationId) -> u64 {
+        let (_, shard) = id.place(SHARDS);
+        self.shards[shard].missed_calls.load(Ordering::Acquire)
+    }
+
+    /// Adds an entry; from now on wake-ups find it. Returns the missed calls
+    /// until then.
+    pub(crate) fn add(
+        &self,
+        entry: Arc<Entry>,
+        head_dies_at: Option<Instant>,
+        store: &Shared,
+    ) -> u64 {
         let (hash, mut lines) = self.lines_of(&entry.conversation);
         let id = entry.conversation.clone();
         let line = find_or_make(&mut lines, hash, &id);
@@ -67,6 +89,22 @@ impl Lines {
             line.ring_by(wait_until, store);
         }
         line.entries.insert(entry.owner.sequence, entry);
+        self.missed_calls(&id)
+    }
+
+    /// Finds the entry of an owner whom the storage calls, because its turn
+    /// has come or because its ticket is gone; or counts a missed call.
+    pub(crate) fn find_called(&self, id: &ConversationId, owner: Owner) -> Option<Arc<Entry>> {
+        let (hash, lines) = self.lines_of(id);
+        let line = lines.find(hash, |line| line.id == *id);
+        let found = line.and_then(|line| line.entries.get(&owner.sequence).cloned());
+        if found.is_none() {
+            let (_, shard) = id.place(SHARDS);
+            self.shards[shard]
+                .missed_calls
+                .fetch_add(1, Ordering::Release);
+        }
+        found
     }
 
     /// Takes an entry out, if it is there.
@@ -106,7 +144,7 @@ impl Lines {
     /// In every line somebody looks by that time.
     pub(crate) fn look_by(&self, by: Instant, store: &Shared) {
         for shard in &self.shards {
-            for line in shard.lock().iter_mut() {
+            for line in shard.lines.lock().iter_mut() {
                 line.look_at = Some(line.look_at.map_or(by, |at| at.min(by)));
                 line.ring_by(by, store);
             }
@@ -116,7 +154,12 @@ impl Lines {
     /// The first waiter of every line.
     pub(crate) fn first_waiters(&self) -> Vec<Arc<Entry>> {
         let first = |shard: &Shard| -> Vec<_> {
-            shard.lock().iter().filter_map(Line::first_waiter).collect()
+            shard
+                .lines
+                .lock()
+                .iter()
+                .filter_map(Line::first_waiter)
+                .collect()
         };
         self.shards.iter().flat_map(first).collect()
     }
@@ -158,7 +201,7 @@ impl Lines {
 
     fn lines_of(&self, id: &ConversationId) -> (u64, MutexGuard<'_, HashTable<Line>>) {
         let (hash, shard) = id.place(SHARDS);
-        (hash, self.shards[shard].lock())
+        (hash, self.shards[shard].lines.lock())
     }
 }
 

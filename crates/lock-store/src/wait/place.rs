@@ -111,6 +111,9 @@ impl Place {
 pub(crate) struct InLine {
     store: Arc<Shared>,
     pub(crate) entry: Arc<Entry>,
+    /// The calls that were missed before it joined; see
+    /// [`Lines::missed_calls`](super::Lines::missed_calls).
+    pub(crate) missed_calls: u64,
     counted: Option<CountedAsWaiting>,
     /// Whether the ticket is still ours to give back.
     armed: bool,
@@ -124,10 +127,11 @@ impl InLine {
         entry: Arc<Entry>,
         head_dies_at: Option<Instant>,
     ) -> Self {
-        store.lines.add(entry.clone(), head_dies_at, &store);
+        let missed_calls = store.lines.add(entry.clone(), head_dies_at, &store);
         Self {
             store,
             entry,
+            missed_calls,
             counted: None,
             armed: true,
         }

@@ -200,6 +200,10 @@ impl Entry {
         self.progress.lock().number
     }
 
+    pub(crate) fn fencing_token(&self) -> FencingToken {
+        self.progress.lock().fencing_token
+    }
+
     pub(crate) fn ahead(&self) -> u64 {
         self.progress.lock().ahead
     }

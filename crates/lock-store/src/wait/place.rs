@@ -11,6 +11,7 @@ use super::entry::{CountedAsWaiting, Served};
 use crate::backend::{Claimed, TicketName};
 use crate::error::LockError;
 use crate::guard::LockGuard;
+use crate::identity::FencingToken;
 use crate::store::Shared;
 use crate::telemetry;
 
@@ -20,7 +21,8 @@ use crate::telemetry;
 /// The order is settled: whoever takes a ticket later is served later, however
 /// late [`wait`](Self::wait) is called. When the turn comes the store claims
 /// it, and the lease runs from then on, so `wait` should not be put off for
-/// longer than a lifetime unless `keep_alive` is on.
+/// longer than a lifetime unless `keep_alive` is on. The wait timeout runs from
+/// the ticket on, whether `wait` was called or not.
 ///
 /// Dropping it gives the ticket back.
 ///
@@ -31,6 +33,7 @@ use crate::telemetry;
 /// let first = store.take_ticket("conversation-42").await?;
 /// let second = store.take_ticket("conversation-42").await?;
 /// assert_eq!(second.position().await?, 1);
+/// assert!(first.fencing_token() < second.fencing_token());
 ///
 /// let guard = first.wait().await?;
 /// assert_eq!(guard.ticket_number(), 0);
@@ -102,6 +105,14 @@ impl Place {
         match &self.standing {
             PlaceStanding::Served(guard) => guard.ticket_number(),
             PlaceStanding::InLine(line) => line.entry.number(),
+        }
+    }
+
+    /// The fencing token that its guard will have.
+    pub fn fencing_token(&self) -> FencingToken {
+        match &self.standing {
+            PlaceStanding::Served(guard) => guard.fencing_token(),
+            PlaceStanding::InLine(line) => line.entry.fencing_token(),
         }
     }
 }

@@ -126,11 +126,10 @@ impl LockGuard {
     /// Until when the lock is surely ours, unless it is extended. It was
     /// counted from before the storage was asked, so it is never later than
     /// what the storage thinks.
+    #[inline]
     pub fn deadline(&self) -> std::time::Instant {
-        match self.lease() {
-            Lease::Until(until) => until.into_std(),
-            Lease::Over(_) => self.first_deadline().into_std(),
-        }
+        let lease = self.held.entry.get().map(|entry| entry.lease());
+        self.deadline_of(lease.as_ref()).into_std()
     }
 
     /// Whether the lock is no longer ours.
@@ -218,8 +217,9 @@ impl LockGuard {
     /// # Cancel safety
     ///
     /// When dropped, the lock is released in the background.
+    #[inline]
     pub async fn release(mut self) -> Result<(), LockError> {
-        let (told, deadline) = (self.told_loss(), self.deadline());
+        let lease = self.held.entry.get().map(|entry| entry.lease());
         self.leave();
         let operation = telemetry::operation("finish");
         let (store, id) = (&self.held.store, &self.held.conversation);
@@ -228,7 +228,7 @@ impl LockGuard {
             // A storage that had to be asked twice cannot know whether the
             // ticket was there the first time: the deadline decides.
             Step::Pending(reply) => reply.await.map(|finished| Finished {
-                found: finished.found && Instant::now().into_std() < deadline,
+                found: finished.found && Instant::now() < self.deadline_of(lease.as_ref()),
                 ..finished
             }),
         };
@@ -236,10 +236,10 @@ impl LockGuard {
         let finished = answer.map_err(|error| error.for_conversation(id))?;
         self.stage = Stage::Released;
         self.held.store.watch_promoted(id, &finished);
-        match told {
-            Some(error) => Err(error),
-            None if finished.found => Ok(()),
-            None => {
+        match lease {
+            Some(Lease::Over(error)) => Err(error),
+            _ if finished.found => Ok(()),
+            _ => {
                 let error = self.lost_error();
                 telemetry::lost(&error);
                 Err(error)
@@ -255,11 +255,20 @@ impl LockGuard {
         }
     }
 
+    #[inline]
     fn lease(&self) -> Lease {
         self.held
             .entry
             .get()
             .map_or_else(|| Lease::Until(self.first_deadline()), |e| e.lease())
+    }
+
+    /// The end of the lease, as its entry knows it, or as it began.
+    fn deadline_of(&self, lease: Option<&Lease>) -> Instant {
+        match lease {
+            Some(Lease::Until(until)) => *until,
+            Some(Lease::Over(_)) | None => self.first_deadline(),
+        }
     }
 
     /// The end of the lease as it began.
@@ -275,6 +284,7 @@ impl LockGuard {
     }
 
     /// The loss, if its entry knows: then it was reported, too.
+    #[inline]
     fn told_loss(&self) -> Option<LockError> {
         match self.held.entry.get()?.lease() {
             Lease::Over(error) => Some(error),
@@ -335,6 +345,7 @@ impl LockGuard {
 
     /// Stops watching the lease, before the ticket is given back: a claim that
     /// is under way will find it gone, and that is no loss then.
+    #[inline]
     fn leave(&mut self) {
         self.stage = Stage::Leaving;
         if let Some(entry) = self.held.entry.get() {
@@ -346,6 +357,7 @@ impl LockGuard {
 }
 
 impl Drop for LockGuard {
+    #[inline]
     fn drop(&mut self) {
         let told = match self.stage {
             Stage::Released => return,

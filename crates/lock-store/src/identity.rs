@@ -44,6 +44,7 @@ impl ConversationId {
     ///
     /// [`LockErrorKind::InvalidConversationId`](crate::LockErrorKind) when it
     /// is empty or too long.
+    #[inline]
     pub fn new(id: impl AsRef<str>) -> Result<Self, LockError> {
         let id = id.as_ref();
         match id.len() {
@@ -60,12 +61,14 @@ impl ConversationId {
     }
 
     /// The id as it was given.
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// A hash for tables of this process, and which of so many shards to use:
     /// a table takes the lowest and the highest bits for itself.
+    #[inline]
     pub(crate) fn place(&self, shards: usize) -> (u64, usize) {
         #[allow(clippy::cast_possible_truncation)] // a few bits are wanted
         let shard = (self.hash >> 32) as usize % shards;
@@ -73,6 +76,7 @@ impl ConversationId {
     }
 
     /// The hash for tables of this process.
+    #[inline]
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }

@@ -138,6 +138,7 @@ impl LockStore {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn lock(&self, conversation_id: impl AsRef<str>) -> Request<'_, Lock> {
         Request::new(self, conversation_id.as_ref())
     }
@@ -274,6 +275,7 @@ impl fmt::Debug for LockStore {
     }
 }
 
+#[inline]
 pub(crate) fn check_lifetime(lifetime: Duration) -> Result<(), LockError> {
     if LIFETIMES.contains(&lifetime) {
         return Ok(());

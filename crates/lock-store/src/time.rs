@@ -102,6 +102,7 @@ impl SteadyClock {
     }
 
     /// What the clock said at that instant of this process.
+    #[inline]
     pub fn at(&self, instant: std::time::Instant) -> Timestamp {
         self.start_time + instant.saturating_duration_since(self.start.into_std())
     }

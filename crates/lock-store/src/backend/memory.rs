@@ -6,6 +6,7 @@ use std::sync::Weak;
 
 use futures_util::stream;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, Issue, Issued, Listener, Step, WakeUp,
@@ -15,7 +16,7 @@ use crate::identity::{ClientId, ConversationId, FencingToken};
 use crate::sync::{Mutex, MutexGuard};
 use crate::telemetry;
 use crate::ticket::{Changes, Ticket, TicketLock};
-use crate::time::{SteadyClock, Timestamp};
+use crate::time::SteadyClock;
 
 /// Enough that a handful of threads seldom meet in one.
 const SHARDS: usize = 64;
@@ -142,20 +143,6 @@ impl InMemoryLockStore {
 }
 
 impl Queues {
-    /// What most issues and finishes come to: a queue of one ticket is made
-    /// and goes, and concerns nobody else.
-    fn begin(
-        &mut self,
-        id: &ConversationId,
-        issue: &Issue,
-        now: Timestamp,
-    ) -> (TicketLock, Issued) {
-        let tickets = self.spare.pop().unwrap_or_default();
-        let mut lock = TicketLock::resumed(id.clone(), tickets, self.last_token);
-        let issued = lock.issue_first(issue, now);
-        (lock, issued)
-    }
-
     fn discard(&mut self, lock: TicketLock) {
         self.last_token = self.last_token.max(lock.last_token());
         let mut tickets = lock.into_tickets();
@@ -170,16 +157,22 @@ impl Backend for InMemoryLockStore {
     fn issue(&self, id: &ConversationId, issue: &Issue) -> Step<Issued> {
         let now = self.clock.at(issue.asked);
         let (hash, mut queues) = self.queues_of(id);
-        let queues_here = &mut *queues;
-        let Some(lock) = queues_here
-            .by_id
-            .find_mut(hash, |l| l.conversation_id() == id)
-        else {
-            let (lock, issued) = queues_here.begin(id, issue, now);
-            queues_here
-                .by_id
-                .insert_unique(hash, lock, |lock| lock.conversation_id().hash());
-            return Step::ready(issued);
+        let Queues {
+            by_id,
+            last_token,
+            spare,
+        } = &mut *queues;
+        let is_meant = |lock: &TicketLock| lock.conversation_id() == id;
+        let lock = match by_id.entry(hash, is_meant, |lock| lock.conversation_id().hash()) {
+            Entry::Occupied(found) => found.into_mut(),
+            // What most issues come to: it concerns nobody else.
+            Entry::Vacant(place) => {
+                let tickets = spare.pop().unwrap_or_default();
+                let mut lock = TicketLock::resumed(id.clone(), tickets, *last_token);
+                let issued = lock.issue_first(issue, now);
+                place.insert(lock);
+                return Step::ready(issued);
+            }
         };
         let mut changes = Changes::default();
         let issued = lock.issue(issue, now, &mut changes);

@@ -285,12 +285,14 @@ impl Ask {
         }
     }
 
+    #[inline]
     fn tell_served(&self, number: u64) {
         let asked = self.asked;
         telemetry::issued(&self.conversation, number);
         telemetry::acquired(&self.conversation, number, false, || asked.elapsed());
     }
 
+    #[inline]
     fn served(&self, number: u64, fencing_token: FencingToken) -> Served {
         Served {
             number,

@@ -34,6 +34,7 @@ pub(super) struct Options {
 }
 
 impl<'s, M: Mode> Request<'s, M> {
+    #[inline]
     pub(super) fn new(store: &'s LockStore, conversation_id: &str) -> Self {
         let timing = &store.shared.timing;
         Self {

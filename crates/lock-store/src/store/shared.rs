@@ -54,6 +54,7 @@ impl Shared {
         shared
     }
 
+    #[inline]
     pub(crate) fn next_owner(&self) -> Owner {
         Owner {
             client: self.client,
@@ -61,6 +62,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<(), LockError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(LockError::new(LockErrorKind::Closed));
@@ -72,6 +74,7 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn finish(&self, id: &ConversationId, ticket: TicketName) -> Step<Finished> {
         let finish = Finish {
             ticket,

@@ -64,6 +64,7 @@ impl Lines {
     /// Whoever is called between being issued a ticket and being added was
     /// missed if the number is higher when it is [added](Self::add) than it
     /// was before it asked for the ticket.
+    #[inline]
     pub(crate) fn missed_calls(&self, id: &ConversationId) -> u64 {
         let (_, shard) = id.place(SHARDS);
         self.shards[shard].missed_calls.load(Ordering::Acquire)

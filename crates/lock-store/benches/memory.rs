@@ -113,6 +113,23 @@ impl Contender for OneMutex {
     }
 }
 
+/// The same, with a limit to the wait, which every wait for a ticket has.
+struct OneMutexWithTimeout(tokio::sync::Mutex<()>);
+
+impl Contender for OneMutexWithTimeout {
+    const NAME: &'static str = "one tokio Mutex, each wait with a timeout";
+
+    fn new() -> Self {
+        Self(tokio::sync::Mutex::new(()))
+    }
+
+    async fn locked<W: Future<Output = ()> + Send>(&self, _key: &str, work: W) {
+        let limit = Duration::from_secs(60);
+        let _guard = tokio::time::timeout(limit, self.0.lock()).await.unwrap();
+        work.await;
+    }
+}
+
 /// An insert and a remove: the limit of a lock by key, and no lock.
 struct OnlyAMap(Mutex<HashSet<String>>);
 
@@ -247,6 +264,7 @@ fn benchmarks(criterion: &mut Criterion) {
         hand_off::<keyed_lock::r#async::KeyedLock<String>>(&mut group, waiters);
         hand_off::<MutexPerKey>(&mut group, waiters);
         hand_off::<OneMutex>(&mut group, waiters);
+        hand_off::<OneMutexWithTimeout>(&mut group, waiters);
         group.finish();
     }
     let mut group = criterion.benchmark_group("2 threads, 1000 conversations");

@@ -136,18 +136,23 @@ impl Shared {
                     self.on_gone(&entry);
                 }
             }
-            Err(error) if error.is_retryable() => self.on_claim_failed(entry, &error),
-            Err(error) => self.end(entry, error.for_conversation(&entry.conversation)),
+            Err(error) => self.on_claim_failed(entry, error),
         }
     }
 
-    fn on_claim_failed(&self, entry: &Arc<Entry>, error: &LockError) {
-        telemetry::look_failed(&entry.conversation, error);
-        if entry.is_waiting() {
-            let again = Instant::now() + self.timing.wait_time;
-            self.lines.head_dies_at(&entry.conversation, again, self);
-        } else {
+    /// The storage did not say how the ticket stands. A holder goes on trying
+    /// until its deadline; a waiter, too, unless that is of no use.
+    fn on_claim_failed(&self, entry: &Arc<Entry>, error: LockError) {
+        let id = &entry.conversation;
+        telemetry::look_failed(id, &error);
+        if !entry.is_waiting() {
             self.schedule_renewal_soon(entry);
+        } else if error.is_retryable() {
+            let again = Instant::now() + self.timing.wait_time;
+            self.lines.head_dies_at(id, again, self);
+        } else {
+            self.end(entry, error.for_conversation(id));
+            self.finish_in_background(id, TicketName::Owner(entry.owner), false);
         }
     }
 

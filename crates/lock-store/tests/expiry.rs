@@ -292,6 +292,39 @@ async fn a_renewal_that_fails_is_made_again() {
     assert_eq!(began.elapsed(), 60 * SECOND);
 }
 
+/// What cannot get better by waiting ends the wait, and the ticket leaves.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_finds_damage_ends_the_wait() {
+    let table = Table::default();
+    let store = LockStore::with_timing(table.clone(), timing()).unwrap();
+    let holder = store.lock("a").await.unwrap();
+    let place = store.take_ticket("a").await.unwrap();
+    table.faults().damaged_claims.store(1, Ordering::SeqCst);
+    holder.release().await.unwrap();
+    let error = place.wait().await.unwrap_err();
+    assert_eq!(error.kind(), lock_store::LockErrorKind::Corrupt);
+    assert_eq!(error.conversation_id().unwrap().as_str(), "a");
+    store.close().await.unwrap();
+    assert!(table.is_empty());
+}
+
+/// A holder is told that it lost its lock when its lease is over, whatever
+/// the storage says before.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_finds_damage_is_no_loss_yet() {
+    let table = Table::default();
+    let store = LockStore::with_timing(table.clone(), timing()).unwrap();
+    let guard = store.lock("a").keep_alive(true).await.unwrap();
+    table.faults().damaged_claims.store(2, Ordering::SeqCst);
+    sleep(600 * SECOND).await;
+    assert!(!guard.is_lost());
+    table
+        .faults()
+        .damaged_claims
+        .store(1_000_000, Ordering::SeqCst);
+    assert!(guard.lost().await.is_lost());
+}
+
 /// Renewals of many guards leave together.
 #[tokio::test(start_paused = true)]
 async fn renewals_are_made_in_batches() {

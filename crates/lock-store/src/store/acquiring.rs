@@ -67,8 +67,8 @@ impl<M: Mode> Future for Acquiring<'_, M> {
 }
 
 impl<M: Mode> Acquiring<'_, M> {
-    #[inline]
     /// Takes the ticket. The way of most messages ends in here.
+    #[inline]
     fn ask(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
         let store = self.request.store;
         let ask = match self.request.check() {

@@ -34,6 +34,8 @@ pub struct Faults {
     pub lost_wake_ups: AtomicUsize,
     /// So many claims are refused.
     pub failed_claims: AtomicUsize,
+    /// So many claims find damaged data.
+    pub damaged_claims: AtomicUsize,
     /// So many issues are carried out, but the reply is an error.
     pub lost_issue_replies: AtomicUsize,
     /// So many finishes are refused.
@@ -178,6 +180,9 @@ impl Backend for Table {
         self.0.faults.claims.fetch_add(1, Ordering::SeqCst);
         if count_down(&self.0.faults.failed_claims) {
             return Step::pending(async { Err(unreachable()) });
+        }
+        if count_down(&self.0.faults.damaged_claims) {
+            return Step::pending(async { Err(LockError::corrupt("the row is damaged")) });
         }
         let claim = claim.clone();
         self.step(id, move |lock, now, changes| {

@@ -1,7 +1,9 @@
 //! The contract that a storage implements: three atomic steps, four plain
 //! operations, and wake-ups.
 
+mod fallback;
 mod memory;
+mod redis;
 mod step;
 
 use std::fmt::Debug;
@@ -11,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 
+pub(crate) use fallback::{FallbackLockStore, Phase};
 pub use memory::InMemoryLockStore;
+pub use redis::RedisLockStore;
 pub use step::Step;
 
 use crate::error::LockError;
@@ -75,8 +79,10 @@ pub type Conversations = Pin<Box<dyn Stream<Item = Result<ConversationId, LockEr
 /// Called from wherever the storage learns of it. It may call the storage
 /// again, so no lock may be held.
 pub trait Listener: Send + Sync {
-    /// Takes notice; does not block.
-    fn wake_up(&self, event: WakeUp);
+    /// Takes notice; does not block. Says whether somebody here was concerned:
+    /// a storage that can be asked for a ticket by somebody who has given up
+    /// since gives back a ticket that is called in vain.
+    fn wake_up(&self, event: WakeUp) -> bool;
 }
 
 /// What a storage tells a store without being asked.
@@ -159,6 +165,9 @@ pub enum Issued {
 pub struct Claim {
     /// Whose ticket it is.
     pub owner: Owner,
+    /// The number on it, if it is known: with it a storage finds the ticket
+    /// without looking at all others.
+    pub number: Option<u64>,
     /// How long the lease shall be, from now on.
     pub lifetime: Duration,
     /// How long a promoted ticket may take to be claimed.
@@ -193,8 +202,13 @@ pub enum Claimed {
 pub struct Finish {
     /// Which ticket.
     pub ticket: TicketName,
+    /// The number on it, if it is known; see [`Claim::number`].
+    pub number: Option<u64>,
     /// How long a promoted ticket may take to be claimed.
     pub claim_window: Duration,
+    /// How long a storage that cannot be reached goes on trying; `None` for as
+    /// long as one answer may take.
+    pub patience: Option<Duration>,
 }
 
 /// How a ticket is called.

@@ -99,6 +99,7 @@ impl Timing {
 /// | `key_prefix` | – | letters, digits, `_`, `-`, `.` |
 /// | `socket_timeout` | 10 | seconds to connect, and for one reply |
 /// | `connections` | 1 | pipelined connections |
+/// | `replicas` | 0 | replicas that must have an acquisition before it counts |
 /// | `deployment_mode` | `standard` | `standard`, `sentinel` or `cluster` |
 /// | `endpoints` | – | list of `host:port` for sentinel and cluster |
 /// | `sentinel_service` | `mymaster` | |
@@ -174,6 +175,8 @@ pub struct RedisConfig {
     pub socket_timeout: Duration,
     /// How many pipelined connections to use.
     pub connections: usize,
+    /// How many replicas must have an acquisition before it counts.
+    pub replicas: usize,
     /// The shape of the deployment.
     pub deployment_mode: DeploymentMode,
     /// `host:port` of sentinels or cluster nodes.
@@ -223,10 +226,21 @@ impl Default for RedisConfig {
             key_prefix: None,
             socket_timeout: Duration::from_secs(10),
             connections: 1,
+            replicas: 0,
             deployment_mode: DeploymentMode::Standard,
             endpoints: Vec::new(),
             sentinel_service: "mymaster".into(),
             fallback: Fallback::InMemory,
+        }
+    }
+}
+
+impl RedisConfig {
+    /// The defaults, with this URL or host name.
+    pub fn from_url(url: &str) -> Self {
+        Self {
+            url: SecretString::from(url),
+            ..Self::default()
         }
     }
 }
@@ -239,6 +253,7 @@ impl fmt::Debug for RedisConfig {
             .field("db", &self.db)
             .field("use_ssl", &self.use_ssl)
             .field("key_prefix", &self.key_prefix)
+            .field("replicas", &self.replicas)
             .field("deployment_mode", &self.deployment_mode)
             .field("endpoints", &self.endpoints)
             .field("fallback", &self.fallback)

@@ -70,6 +70,9 @@ pub enum LockErrorKind {
     Corrupt,
     /// The store was closed.
     Closed,
+    /// Fewer replicas than configured have acknowledged the acquisition in
+    /// time; the ticket is given back. Trying again joins the queue at its end.
+    NotReplicated,
 }
 
 impl LockErrorKind {
@@ -84,6 +87,7 @@ impl LockErrorKind {
             Self::Config => "config",
             Self::Corrupt => "corrupt",
             Self::Closed => "closed",
+            Self::NotReplicated => "not_replicated",
         }
     }
 }
@@ -109,11 +113,15 @@ impl LockError {
         self.0.ahead
     }
 
-    /// Whether the same call may succeed later: timed out, gone, unavailable.
+    /// Whether the same call may succeed later: timed out, gone, unavailable,
+    /// not replicated.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
-            LockErrorKind::TimedOut | LockErrorKind::Gone | LockErrorKind::Unavailable
+            LockErrorKind::TimedOut
+                | LockErrorKind::Gone
+                | LockErrorKind::Unavailable
+                | LockErrorKind::NotReplicated
         )
     }
 
@@ -171,6 +179,10 @@ impl LockError {
         }))
     }
 
+    pub(crate) fn not_replicated(missing: impl Into<String>) -> Self {
+        Self::new(LockErrorKind::NotReplicated).with_detail(missing)
+    }
+
     pub(crate) fn lost(id: &ConversationId) -> Self {
         Self::new(LockErrorKind::Lost).for_conversation(id)
     }
@@ -221,6 +233,7 @@ impl fmt::Display for LockError {
             LockErrorKind::Config => "configuration error",
             LockErrorKind::Corrupt => "the stored lock is damaged",
             LockErrorKind::Closed => "the lock store is closed",
+            LockErrorKind::NotReplicated => "too few replicas have the lock",
         })?;
         if let Some(id) = &inner.conversation_id {
             write!(f, " of conversation {id:?}")?;
@@ -243,7 +256,7 @@ impl fmt::Display for LockError {
                 "; do not act on what it protected; allow a longer lifetime, or use keep_alive"
             }
             LockErrorKind::Gone => "; take a new ticket",
-            LockErrorKind::Unavailable => "; trying again can help",
+            LockErrorKind::Unavailable | LockErrorKind::NotReplicated => "; trying again can help",
             LockErrorKind::InvalidConversationId => "; it must have 1 to 1024 bytes",
             LockErrorKind::Corrupt => "; nothing was changed: repair or delete it",
             LockErrorKind::Closed => "; make a new one",

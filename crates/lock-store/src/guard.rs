@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Claimed, Finished, Step, TicketName};
+use crate::backend::{Claimed, Finished, Step};
 use crate::error::LockError;
 use crate::identity::{ConversationId, FencingToken, Owner};
-use crate::store::Shared;
+use crate::store::{Leaving, Shared};
 use crate::telemetry;
 use crate::wait::{Entry, Lease, Served};
 
@@ -223,7 +223,8 @@ impl LockGuard {
         self.leave();
         let operation = telemetry::operation("finish");
         let (store, id) = (&self.held.store, &self.held.conversation);
-        let answer = match store.finish(id, TicketName::Owner(self.held.owner)) {
+        let number = Some(self.held.served.number);
+        let answer = match store.finish(id, Leaving::now(self.held.owner, number)) {
             Step::Done(answer) => answer,
             // A storage that had to be asked twice cannot know whether the
             // ticket was there the first time: the deadline decides.
@@ -369,6 +370,8 @@ impl Drop for LockGuard {
             }
         };
         let (store, id) = (&self.held.store, &self.held.conversation);
-        store.finish_in_background(id, TicketName::Owner(self.held.owner), !told);
+        let number = Some(self.held.served.number);
+        let leaving = Leaving::by_itself(self.held.owner, number, self.held.lifetime);
+        store.finish_in_background(id, leaving, !told);
     }
 }

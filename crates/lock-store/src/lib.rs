@@ -49,7 +49,7 @@ mod wait;
 
 pub use backend::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Issue, Issued,
-    Listener, Step, TicketName, WakeUp,
+    Listener, RedisLockStore, Step, TicketName, WakeUp,
 };
 pub use config::{
     DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode, Fallback,

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 pub use acquiring::Acquiring;
 pub use request::{Lock, Mode, Request, TakeTicket, TryLock};
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Leaving, Shared};
 
-use crate::backend::{Backend, Conversations, InMemoryLockStore};
-use crate::config::{LockStoreConfig, StoreType, Timing};
+use crate::backend::{
+    Backend, Conversations, FallbackLockStore, InMemoryLockStore, RedisLockStore,
+};
+use crate::config::{Fallback, LockStoreConfig, RedisConfig, StoreType, Timing};
 use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::identity::ClientId;
@@ -90,20 +92,58 @@ impl LockStore {
     /// # Ok(())
     /// # }
     /// ```
-    #[allow(clippy::unused_async)] // connecting to a server takes its time
     pub async fn create(config: &LockStoreConfig) -> Result<Self, LockError> {
-        match config.store_type {
-            StoreType::InMemory => {
-                Self::with_timing(InMemoryLockStore::new(), config.timing.clone())
+        let timing = config.timing.clone();
+        timing.check()?;
+        let redis = match config.store_type {
+            StoreType::InMemory => return Ok(Self::build(InMemoryLockStore::new(), timing)),
+            StoreType::Redis => RedisLockStore::begin(&config.redis)?,
+        };
+        match redis.first_outcome().await {
+            Ok(()) => Ok(Self::build(redis, timing)),
+            // What a human has to mend does not mend itself.
+            Err(error) if error.is_unavailable() && config.redis.fallback == Fallback::InMemory => {
+                let (fallback, phase) = FallbackLockStore::begin(redis, &error);
+                let shared = Shared::new(Box::new(fallback), timing, Some(phase));
+                Ok(Self { shared })
             }
-            StoreType::Redis => Err(LockError::config(
-                "lock_store: type `redis` is not built in; use `in_memory`",
-            )),
+            Err(error) => Err(error),
         }
     }
 
+    /// A store on the Redis at this URL, such as
+    /// `redis://user:password@localhost:6379/1`, with all else as it is by
+    /// default.
+    ///
+    /// If Redis cannot be reached now, the locks are in memory until it can:
+    /// see [`is_degraded`](Self::is_degraded). Use [`create`](Self::create) with
+    /// [`Fallback::None`] for an error instead, as a fleet should.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::LockErrorKind::Config) when the URL is wrong or a human
+    /// has to mend something else: a password, a right, a certificate.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lock_store::LockError> {
+    /// let store = lock_store::LockStore::redis("redis://localhost:6379/1").await?;
+    /// let guard = store.lock("conversation-42").await?;
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn redis(url: impl AsRef<str>) -> Result<Self, LockError> {
+        Self::create(&LockStoreConfig {
+            store_type: StoreType::Redis,
+            redis: RedisConfig::from_url(url.as_ref()),
+            ..LockStoreConfig::default()
+        })
+        .await
+    }
+
     fn build(backend: impl Backend, timing: Timing) -> Self {
-        let shared = Shared::new(Box::new(backend), timing);
+        let shared = Shared::new(Box::new(backend), timing, None);
         Self { shared }
     }
 
@@ -234,7 +274,7 @@ impl LockStore {
     /// Whether the store serves from memory although it should not: only ever
     /// true for a store whose storage could not be reached at the start.
     pub fn is_degraded(&self) -> bool {
-        false
+        self.shared.is_degraded()
     }
 
     /// Takes no new locks, and waits until everything that was dropped is

@@ -99,6 +99,46 @@ pub(crate) fn pushes(coming: bool) {
     }
 }
 
+pub(crate) fn pushes_refused(error: &str) {
+    warn!(target: TARGET, error, "the server refuses the subscription for wake-ups; looking every wait_time instead");
+}
+
+pub(crate) fn strange_call(message: &str) {
+    warn!(target: TARGET, message, "not a call of ours on our channel");
+}
+
+pub(crate) fn connected(again: bool) {
+    if again {
+        info!(target: TARGET, "connected to Redis again");
+    } else {
+        info!(target: TARGET, "connected to Redis");
+    }
+    metric::connected(again);
+}
+
+pub(crate) fn disconnected() {
+    warn!(target: TARGET, "lost the connection to Redis; connecting again");
+    metric::disconnected();
+}
+
+pub(crate) fn closed() {
+    metric::disconnected();
+}
+
+pub(crate) fn connecting_failed(error: &str) {
+    warn!(target: TARGET, error, "cannot connect to Redis; trying again");
+}
+
+pub(crate) fn degraded(error: &LockError) {
+    warn!(target: TARGET, %error, "Redis cannot be reached: the locks are in the memory of this process, and other processes do not see them, until it can");
+    metric::degraded(true);
+}
+
+pub(crate) fn healed() {
+    warn!(target: TARGET, "Redis can be reached: new locks go there; conversations that have a lock in memory stay until it is free");
+    metric::degraded(false);
+}
+
 /// Measures one call into the backend, until it is dropped.
 #[must_use]
 pub(crate) fn operation(name: &'static str) -> impl Sized + Send {
@@ -145,6 +185,21 @@ mod metric {
         counter!("lock_store_wakeups_total", "by" => by).increment(1);
     }
 
+    pub(super) fn connected(again: bool) {
+        gauge!("lock_store_connected").increment(1.0);
+        if again {
+            counter!("lock_store_reconnects_total").increment(1);
+        }
+    }
+
+    pub(super) fn disconnected() {
+        gauge!("lock_store_connected").decrement(1.0);
+    }
+
+    pub(super) fn degraded(degraded: bool) {
+        gauge!("lock_store_degraded").set(if degraded { 1.0 } else { 0.0 });
+    }
+
     pub(super) struct Operation(&'static str, Instant);
 
     impl Operation {
@@ -172,6 +227,10 @@ mod metric {
     pub(super) fn lost() {}
     pub(super) fn expired(_tickets: usize) {}
     pub(super) fn woken(_by: &'static str) {}
+
+    pub(super) fn connected(_again: bool) {}
+    pub(super) fn disconnected() {}
+    pub(super) fn degraded(_degraded: bool) {}
 
     pub(super) struct Operation;
 

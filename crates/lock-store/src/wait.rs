@@ -29,36 +29,41 @@ pub(crate) use place::InLine;
 pub use place::Place;
 pub(crate) use watch::Watched;
 
-use crate::backend::{Claim, Claimed, Listener, Step, TicketName, WakeUp};
+use crate::backend::{Claim, Claimed, Listener, Step, WakeUp};
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::ConversationId;
 use crate::store::Shared;
 use crate::telemetry::{self, WokenBy};
 
 impl Listener for Shared {
-    fn wake_up(&self, event: WakeUp) {
+    fn wake_up(&self, event: WakeUp) -> bool {
         match event {
             WakeUp::Turn {
                 conversation,
                 owner,
             } => {
-                if let Some(entry) = self.lines.find_called(&conversation, owner) {
-                    self.look(&entry, WokenBy::Push);
+                let entry = self.lines.find_called(&conversation, owner);
+                if let Some(entry) = &entry {
+                    self.look(entry, WokenBy::Push);
                 }
+                entry.is_some()
             }
             WakeUp::Gone {
                 conversation,
                 owner,
             } => {
-                if let Some(entry) = self.lines.find_called(&conversation, owner) {
-                    self.on_gone(&entry);
+                let entry = self.lines.find_called(&conversation, owner);
+                if let Some(entry) = &entry {
+                    self.on_gone(entry);
                 }
+                entry.is_some()
             }
             WakeUp::Suspended => {
                 telemetry::pushes(false);
                 self.set_pushes(false);
                 self.lines
                     .look_by(Instant::now() + self.timing.wait_time, self);
+                true
             }
             WakeUp::Resumed => {
                 telemetry::pushes(true);
@@ -66,6 +71,7 @@ impl Listener for Shared {
                 for entry in self.lines.first_waiters() {
                     self.look(&entry, WokenBy::Reconnect);
                 }
+                true
             }
         }
     }
@@ -105,6 +111,7 @@ impl Shared {
     pub(crate) fn claim_for(&self, entry: &Entry, lifetime: Duration, asked: Instant) -> Claim {
         Claim {
             owner: entry.owner,
+            number: entry.known_number(),
             lifetime,
             claim_window: self.timing.claim_window,
             asked: asked.into_std(),
@@ -147,12 +154,12 @@ impl Shared {
         telemetry::look_failed(id, &error);
         if !entry.is_waiting() {
             self.schedule_renewal_soon(entry);
-        } else if error.is_retryable() {
+        } else if error.is_retryable() && error.kind() != LockErrorKind::NotReplicated {
             let again = Instant::now() + self.timing.wait_time;
             self.lines.head_dies_at(id, again, self);
         } else {
             self.end(entry, error.for_conversation(id));
-            self.finish_in_background(id, TicketName::Owner(entry.owner), false);
+            self.finish_in_background(id, entry.leaving(), false);
         }
     }
 
@@ -180,7 +187,7 @@ impl Shared {
                 .for_conversation(conversation)
                 .after_waiting(entry.started.elapsed(), entry.ahead());
             self.end(&entry, error);
-            self.finish_in_background(conversation, TicketName::Owner(entry.owner), false);
+            self.finish_in_background(conversation, entry.leaving(), false);
         }
         if let Some(entry) = due.look {
             // Unless the answer says otherwise: whoever is served now has the

@@ -39,6 +39,8 @@ enum Event {
     },
     Finish {
         ticket: usize,
+        number: None,
+        patience: None,
     },
     Touch,
     Pass {
@@ -313,6 +315,7 @@ impl Both {
         let alive = self.model.alive();
         let claim = Claim {
             owner,
+            number: None,
             lifetime: ms(lifetime),
             claim_window: ms(WINDOW),
             asked: std::time::Instant::now(),
@@ -370,6 +373,8 @@ impl Both {
         let called = self.model.settle();
         let finish = Finish {
             ticket: name,
+            number: None,
+            patience: None,
             claim_window: ms(WINDOW),
         };
         let mut changes = Changes::default();

@@ -82,6 +82,12 @@ impl InMemoryLockStore {
         self.shards.iter().map(|s| s.0.lock().by_id.len()).sum()
     }
 
+    pub(crate) fn contains(&self, id: &ConversationId) -> bool {
+        let (hash, queues) = self.queues_of(id);
+        let found = queues.by_id.find(hash, |lock| lock.conversation_id() == id);
+        found.is_some()
+    }
+
     /// Whether no conversation has a lock.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

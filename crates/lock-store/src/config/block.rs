@@ -15,7 +15,7 @@ use crate::error::LockError;
 use crate::store::{LIFETIMES, LONGEST_WAIT};
 
 /// Every key there is, in the order of the documentation.
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 24] = [
     "type",
     "url",
     "host",
@@ -30,6 +30,7 @@ pub(super) const KEYS: [&str; 23] = [
     "key_prefix",
     "socket_timeout",
     "connections",
+    "replicas",
     "deployment_mode",
     "endpoints",
     "sentinel_service",
@@ -107,6 +108,9 @@ fn redis(block: &mut Block) -> Result<RedisConfig, LockError> {
         connections: block
             .whole("connections", 1..=64)?
             .unwrap_or(default.connections),
+        replicas: block
+            .whole("replicas", 0..=100)?
+            .unwrap_or(default.replicas),
         deployment_mode: block
             .choice(
                 "deployment_mode",

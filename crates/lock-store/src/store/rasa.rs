@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LockStore, check_lifetime};
+use super::{Leaving, LockStore, check_lifetime};
 use crate::backend::{Issue, Issued, TicketName};
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -135,7 +135,7 @@ impl LockStore {
 
     async fn finish(&self, id: ConversationId, ticket: TicketName) -> Result<(), LockError> {
         let _operation = telemetry::operation("finish");
-        let finished = self.shared.finish(&id, ticket).resolve().await?;
+        let finished = self.shared.finish(&id, Leaving::named(ticket)).resolve().await?;
         self.shared.watch_promoted(&id, &finished);
         Ok(())
     }

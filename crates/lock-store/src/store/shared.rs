@@ -4,17 +4,63 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::background::Background;
 use crate::alarm::Alarms;
-use crate::backend::{Backend, Finish, Finished, Listener, Step, TicketName};
+use crate::backend::{Backend, Finish, Finished, Listener, Phase, Step, TicketName};
 use crate::config::Timing;
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ClientId, ConversationId, Owner};
 use crate::telemetry;
 use crate::wait::{Lines, Watched};
+
+/// A ticket that is given back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving {
+    pub(crate) ticket: TicketName,
+    pub(crate) number: Option<u64>,
+    /// How long to go on trying.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Leaving {
+    /// The caller waits for it.
+    #[inline]
+    pub(crate) fn now(owner: Owner, number: Option<u64>) -> Self {
+        Self {
+            ticket: TicketName::Owner(owner),
+            number,
+            patience: None,
+        }
+    }
+
+    /// Nobody waits for it. After a lifetime it would be dead, should it be
+    /// served.
+    #[inline]
+    pub(crate) fn by_itself(owner: Owner, number: Option<u64>, lifetime: Duration) -> Self {
+        Self {
+            ticket: TicketName::Owner(owner),
+            number,
+            patience: Some(lifetime),
+        }
+    }
+
+    /// No ticket: only the head of the queue is seen after.
+    pub(crate) fn nobody() -> Self {
+        Self::named(TicketName::Nobodys)
+    }
+
+    pub(crate) fn named(ticket: TicketName) -> Self {
+        Self {
+            ticket,
+            number: None,
+            patience: None,
+        }
+    }
+}
 
 /// What the locks of a store share.
 pub(crate) struct Shared {
@@ -31,10 +77,16 @@ pub(crate) struct Shared {
     /// Whether the storage is able to wake us.
     pushes: AtomicBool,
     closed: AtomicBool,
+    /// How far Redis is, if it could not be reached at the start.
+    fallback: Option<Arc<Phase>>,
 }
 
 impl Shared {
-    pub(crate) fn new(backend: Box<dyn Backend>, timing: Timing) -> Arc<Self> {
+    pub(crate) fn new(
+        backend: Box<dyn Backend>,
+        timing: Timing,
+        fallback: Option<Arc<Phase>>,
+    ) -> Arc<Self> {
         let shared = Arc::new_cyclic(|me: &Weak<Self>| Self {
             backend,
             timing,
@@ -48,6 +100,7 @@ impl Shared {
             next_sequence: AtomicU64::new(1),
             pushes: AtomicBool::new(true),
             closed: AtomicBool::new(false),
+            fallback,
         });
         let listener: Weak<dyn Listener> = shared.me.clone();
         shared.backend.wake_ups(shared.client, listener);
@@ -70,15 +123,21 @@ impl Shared {
         Ok(())
     }
 
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.fallback.as_ref().is_some_and(|phase| phase.is_degraded())
+    }
+
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 
     #[inline]
-    pub(crate) fn finish(&self, id: &ConversationId, ticket: TicketName) -> Step<Finished> {
+    pub(crate) fn finish(&self, id: &ConversationId, leaving: Leaving) -> Step<Finished> {
         let finish = Finish {
-            ticket,
+            ticket: leaving.ticket,
+            number: leaving.number,
             claim_window: self.timing.claim_window,
+            patience: leaving.patience,
         };
         self.backend.finish(id, &finish)
     }
@@ -88,11 +147,11 @@ impl Shared {
     pub(crate) fn finish_in_background(
         &self,
         id: &ConversationId,
-        ticket: TicketName,
+        leaving: Leaving,
         holder: bool,
     ) {
         let operation = telemetry::operation("finish");
-        match self.finish(id, ticket) {
+        match self.finish(id, leaving) {
             Step::Done(answer) => {
                 drop(operation);
                 self.on_finished_in_background(id, answer, holder);

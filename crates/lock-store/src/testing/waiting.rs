@@ -182,6 +182,7 @@ impl<'s> Ghost<'s> {
     async fn claim(&self, id: &str, sequence: u64) -> Claimed {
         let claim = Claim {
             owner: self.owner(sequence),
+            number: None,
             lifetime: 60 * SECOND,
             claim_window: SECOND,
             asked: Instant::now().into_std(),
@@ -193,6 +194,8 @@ impl<'s> Ghost<'s> {
     async fn finish(&self, id: &str, sequence: u64) -> Finished {
         let finish = Finish {
             ticket: TicketName::Owner(self.owner(sequence)),
+            number: None,
+            patience: None,
             claim_window: SECOND,
         };
         let answer = self.store.backend().finish(&conversation(id), &finish);

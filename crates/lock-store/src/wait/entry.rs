@@ -10,8 +10,12 @@ use tokio::time::Instant;
 use crate::alarm::AlarmKey;
 use crate::error::LockError;
 use crate::identity::{ConversationId, FencingToken, Owner};
+use crate::store::Leaving;
 use crate::sync::Mutex;
 use crate::telemetry;
+
+/// The number until the ticket is issued: last in line.
+const UNKNOWN: u64 = u64::MAX;
 
 /// An acquisition as this process sees it.
 ///
@@ -89,8 +93,7 @@ impl Entry {
             keep_alive,
             progress: Mutex::new(Progress {
                 phase: Phase::Waiting,
-                // Unknown until the ticket is issued: last in line.
-                number: u64::MAX,
+                number: UNKNOWN,
                 fencing_token: FencingToken::default(),
                 ahead: 0,
                 lifetime,
@@ -198,6 +201,16 @@ impl Entry {
 
     pub(crate) fn number(&self) -> u64 {
         self.progress.lock().number
+    }
+
+    /// The number on the ticket, once it is issued.
+    pub(crate) fn known_number(&self) -> Option<u64> {
+        Some(self.number()).filter(|number| *number != UNKNOWN)
+    }
+
+    /// Its ticket, to be given back by itself.
+    pub(crate) fn leaving(&self) -> Leaving {
+        Leaving::by_itself(self.owner, self.known_number(), self.lifetime())
     }
 
     pub(crate) fn fencing_token(&self) -> FencingToken {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Entry;
 use super::entry::{CountedAsWaiting, Served};
-use crate::backend::{Claimed, TicketName};
+use crate::backend::Claimed;
 use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::identity::FencingToken;
@@ -224,6 +224,6 @@ impl Drop for InLine {
         }
         let (store, entry) = (&self.store, &self.entry);
         store.retire(entry);
-        store.finish_in_background(&entry.conversation, TicketName::Owner(entry.owner), false);
+        store.finish_in_background(&entry.conversation, entry.leaving(), false);
     }
 }

@@ -11,9 +11,9 @@ use std::collections::HashSet;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::backend::{Finished, TicketName};
+use crate::backend::Finished;
 use crate::identity::ConversationId;
-use crate::store::Shared;
+use crate::store::{Leaving, Shared};
 use crate::sync::Mutex;
 
 /// The conversations that have an alarm set for this.
@@ -35,6 +35,6 @@ impl Shared {
     /// and promotes the next, which is watched in turn.
     pub(crate) fn see_after_promoted(&self, id: &ConversationId) {
         self.watched.0.lock().remove(id);
-        self.finish_in_background(id, TicketName::Nobodys, false);
+        self.finish_in_background(id, Leaving::nobody(), false);
     }
 }

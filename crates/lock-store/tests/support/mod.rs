@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // each file uses a part of it
 
 pub mod probe;
+pub mod redis;
 pub mod scenario;
 pub mod table;
 

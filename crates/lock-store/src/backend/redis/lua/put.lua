@@ -1,0 +1,36 @@
+-- Put: replaces the whole queue; an empty one deletes it. Owners whose tickets
+-- are no longer there are told.
+--
+-- KEYS  1 the queue
+-- ARGV  1 the claim window in µs   2… the elements, head first
+--
+-- Reply {expired, abandoned}
+
+local time = redis.call('TIME')
+local now_text = time[1] .. string.sub('00000' .. time[2], -6)
+
+--@queue
+
+local before = call('LRANGE', key, 0, -1)
+call('DEL', key)
+local longest = 0
+for i = 2, #ARGV do
+  call('RPUSH', key, ARGV[i])
+  longest = math.max(longest, read(ARGV[i]).dies - now)
+end
+if #ARGV > 1 then
+  live_for(math.max(longest, 1000), true)
+end
+settle(ARGV[1])
+local kept = {}
+for _, element in ipairs(call('LRANGE', key, 0, -1)) do
+  kept[read(element).owner] = true
+end
+for _, element in ipairs(before) do
+  local owner = string.match(element, '^(%x+%.%d+) ')
+  if owner and not kept[owner] then
+    tell('gone', owner)
+  end
+end
+tell_all('')
+return {expired, abandoned}

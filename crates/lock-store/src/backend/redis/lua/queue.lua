@@ -1,0 +1,172 @@
+-- The queue of a conversation, for all steps: a list with one element for
+-- each ticket, head first:
+--
+--   <owner> <lifetime> <span> <number> <token> <since> <state>
+--
+-- It dies at since + span. Times are whole microseconds, `since` by this
+-- server's clock. The state is W(aiting), P(romoted) or C(laimed); the owner is
+-- <client>.<sequence>, or - for a ticket that is known by its number alone.
+-- Only the head ever changes, so that a step costs the same however many wait.
+
+local key = KEYS[1]
+local call = redis.call
+local now = tonumber(now_text)
+
+-- Elements that this step dropped, and the owner that it called.
+local expired, abandoned, called = {}, {}, false
+
+local function read(element)
+  local owner, lifetime, span, number, token, since, state = string.match(element,
+    '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+) ([WPC])$')
+  if not owner then
+    error('DAMAGED ' .. string.sub(element, 1, 200))
+  end
+  return {
+    owner = owner, lifetime = lifetime, span = span, number = tonumber(number),
+    token = token, since = since, state = state, dies = tonumber(since) + tonumber(span),
+  }
+end
+
+local function write(ticket)
+  return ticket.owner .. ' ' .. ticket.lifetime .. ' ' .. ticket.span .. ' '
+    .. string.format('%.0f', ticket.number) .. ' ' .. ticket.token .. ' '
+    .. ticket.since .. ' ' .. ticket.state
+end
+
+local function at(index)
+  local element = call('LINDEX', key, index)
+  return element and read(element)
+end
+
+-- The key lives as long as the ticket that lives longest, never shorter. A
+-- ticket that is alone decides; else the time to live only grows.
+local function live_for(span, alone)
+  local ms = math.ceil(tonumber(span) / 1000) + 1
+  if alone or call('PTTL', key) < ms then
+    call('PEXPIRE', key, string.format('%.0f', ms))
+  end
+end
+
+-- A head that only waited is called (rule 3). One without an owner keeps its
+-- time, as nobody will claim it.
+local function promote(head, window)
+  if head.owner == '-' then
+    head.state = 'C'
+  else
+    local lifetime = tonumber(head.lifetime)
+    head.state, head.since, called = 'P', now_text, head.owner
+    head.span = tonumber(window) < lifetime and window or head.lifetime
+    head.dies = now + tonumber(head.span)
+  end
+  call('LSET', key, 0, write(head))
+  if head.owner ~= '-' then
+    live_for(head.span, call('LLEN', key) == 1)
+  end
+end
+
+-- The client of a head that was called and never answered is dead: all its
+-- tickets go (rule 6). Rare, so it may look at every element.
+local function drop_tickets_of(client)
+  local kept = {}
+  for _, element in ipairs(call('LRANGE', key, 0, -1)) do
+    if string.sub(element, 1, 16) == client then
+      abandoned[#abandoned + 1] = element
+    else
+      kept[#kept + 1] = element
+    end
+  end
+  if #abandoned == 0 then
+    return
+  end
+  local ms = call('PTTL', key)
+  call('DEL', key)
+  for first = 1, #kept, 1000 do
+    call('RPUSH', key, unpack(kept, first, math.min(first + 999, #kept)))
+  end
+  if #kept > 0 then
+    call('PEXPIRE', key, ms)
+  end
+end
+
+-- Drops dead heads (rule 6) and calls the one that comes first then. Returns
+-- the head.
+local function settle(window)
+  while true do
+    local element = call('LINDEX', key, 0)
+    if not element then
+      return nil
+    end
+    local head = read(element)
+    if head.dies > now then
+      if head.state == 'W' then
+        promote(head, window)
+      end
+      return head
+    end
+    call('LPOP', key)
+    expired[#expired + 1] = element
+    if head.state == 'P' then
+      drop_tickets_of(string.sub(head.owner, 1, 16))
+    end
+  end
+end
+
+-- Where the ticket of an owner stands, from 0 on. Numbers rise from head to
+-- tail, so that one whose number is known is found in a few looks, mostly in
+-- the first. Otherwise every element is looked at, the latest first.
+local function find(owner, number)
+  local length = call('LLEN', key)
+  if number == '-' then
+    local begin = owner .. ' '
+    for last = length - 1, 0, -100 do
+      local first = math.max(last - 99, 0)
+      local elements = call('LRANGE', key, first, last)
+      for i = #elements, 1, -1 do
+        if string.sub(elements[i], 1, #begin) == begin then
+          return first + i - 1, elements[i]
+        end
+      end
+    end
+    return nil
+  end
+  number = tonumber(number)
+  local low, high = 0, length - 1
+  if high >= 0 then
+    local guess = number - at(0).number
+    while low <= high do
+      local index = math.max(low, math.min(guess, high))
+      local element = call('LINDEX', key, index)
+      local found = read(element)
+      if found.number == number then
+        if owner == '#' or found.owner == owner then
+          return index, element
+        end
+        return nil
+      elseif found.number < number then
+        low = index + 1
+      else
+        high = index - 1
+      end
+      guess = math.floor((low + high) / 2)
+    end
+  end
+  return nil
+end
+
+local function tell(word, owner)
+  if owner ~= '-' then
+    call('@PUBLISH@', @CHANNEL@ .. string.sub(owner, 1, 16), word .. ' ' .. owner .. ' ' .. key)
+  end
+end
+
+-- Tells everybody whom this step concerns, but not its caller.
+local function tell_all(caller)
+  if called and called ~= caller then
+    tell('turn', called)
+  end
+  for _, dropped in ipairs({expired, abandoned}) do
+    for _, element in ipairs(dropped) do
+      tell('gone', string.match(element, '^%S+'))
+    end
+  end
+end

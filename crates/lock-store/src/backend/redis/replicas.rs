@@ -1,0 +1,172 @@
+//! Waiting until replicas have an acquisition.
+//!
+//! `WAIT` blocks its connection, and speaks of the writes of that connection.
+//! So each server has one more link for it, over which the claim of a ticket
+//! that is served is written once more. Many of them share one `WAIT`: what
+//! comes while one is under way goes with the next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{RedisResult, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Node, within};
+use super::link::Link;
+use super::scripts::{Ask, Times, read_claim};
+use super::steps::Steps;
+use crate::backend::{Claim, Claimed};
+use crate::error::LockError;
+use crate::identity::ConversationId;
+use crate::sync::Mutex;
+use crate::time::Timestamp;
+
+/// The longest that an acquisition waits for replicas.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Replicas {
+    needed: usize,
+    servers: Mutex<HashMap<Option<Node>, mpsc::UnboundedSender<Asked>>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    key: String,
+    claim: Claim,
+    told: oneshot::Sender<Result<(), String>>,
+}
+
+impl Replicas {
+    /// `None` if none are needed.
+    pub(super) fn new(needed: usize) -> Option<Self> {
+        (needed > 0).then(|| Self {
+            needed,
+            servers: Mutex::default(),
+        })
+    }
+
+    /// Waits until the replicas have it that the ticket is served.
+    ///
+    /// # Errors
+    ///
+    /// Not replicated, with what was missing. The ticket is still there.
+    pub(super) async fn have(
+        &self,
+        steps: &Arc<Steps>,
+        id: &ConversationId,
+        claim: Claim,
+    ) -> Result<(), LockError> {
+        let (told, outcome) = oneshot::channel();
+        let asked = Asked {
+            key: steps.keys.queue(id),
+            claim,
+            told,
+        };
+        self.ask(steps, id, asked);
+        let outcome = timeout_at(Instant::now() + 2 * LONGEST_WAIT, outcome).await;
+        match outcome {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(missing))) => Err(LockError::not_replicated(missing).for_conversation(id)),
+            Ok(Err(_)) | Err(_) => {
+                let missing = "the server did not say what its replicas have";
+                Err(LockError::not_replicated(missing).for_conversation(id))
+            }
+        }
+    }
+
+    fn ask(&self, steps: &Arc<Steps>, id: &ConversationId, mut asked: Asked) {
+        let links = steps.route.links_for(id);
+        let node = links.and_then(|links| links[0].node().cloned());
+        let mut servers = self.servers.lock();
+        if let Some(known) = servers.get(&node) {
+            match known.send(asked) {
+                Ok(()) => return,
+                Err(mpsc::error::SendError(again)) => asked = again,
+            }
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let link = Link::new(steps.connector.clone(), node.clone(), steps.scripts.clone());
+        tokio::spawn(confirm(link, Arc::downgrade(steps), self.needed, receiver));
+        // Cannot fail: the receiver lives in the task.
+        let _ = sender.send(asked);
+        servers.insert(node, sender);
+    }
+}
+
+async fn confirm(
+    link: Link,
+    steps: Weak<Steps>,
+    needed: usize,
+    mut asked: mpsc::UnboundedReceiver<Asked>,
+) {
+    let mut batch = Vec::new();
+    while asked.recv_many(&mut batch, 512).await > 0 {
+        let Some(steps) = steps.upgrade() else {
+            return;
+        };
+        let outcomes = confirm_batch(&link, &steps, needed, &batch).await;
+        match outcomes {
+            Ok(outcomes) => {
+                for (asked, outcome) in batch.drain(..).zip(outcomes) {
+                    let _ = asked.told.send(outcome);
+                }
+            }
+            Err(error) => {
+                for asked in batch.drain(..) {
+                    let _ = asked.told.send(Err(error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+/// For each of them whether the replicas have it.
+async fn confirm_batch(
+    link: &Link,
+    steps: &Steps,
+    needed: usize,
+    batch: &[Asked],
+) -> RedisResult<Vec<Result<(), String>>> {
+    let limit = Instant::now() + LONGEST_WAIT;
+    let Ok(mut live) = timeout_at(limit, link.connected()).await else {
+        let silent = std::io::Error::from(std::io::ErrorKind::NotConnected);
+        return Err(silent.into());
+    };
+    let times = Times {
+        until: Timestamp::default(),
+        repeated: false,
+    };
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    for asked in batch {
+        let ask = Ask::Claim(asked.claim.clone());
+        let command = steps.scripts.command(&ask, &asked.key, false, &times);
+        pipeline.add_command(command);
+    }
+    let patience = LONGEST_WAIT.min(steps.timeout()).as_millis();
+    pipeline.cmd("WAIT").arg(needed).arg(u64::try_from(patience).unwrap_or(1000));
+    let reply = pipeline.query_async(&mut live.connection);
+    let mut replies: Vec<Value> = match within(2 * LONGEST_WAIT, reply).await {
+        Ok(replies) => replies,
+        Err(error) => {
+            link.give_up(live.generation);
+            return Err(error);
+        }
+    };
+    let have = match replies.pop() {
+        Some(Value::Int(have)) => usize::try_from(have).unwrap_or(0),
+        Some(Value::ServerError(error)) => return Ok(vec![Err(error.to_string()); batch.len()]),
+        _ => 0,
+    };
+    let outcome = |reply: Value| match read_claim(reply).map(|answer| answer.of) {
+        Some(Claimed::Served { .. }) if have >= needed => Ok(()),
+        Some(Claimed::Served { .. }) => {
+            Err(format!("{have} of {needed} replicas have acknowledged it in time"))
+        }
+        _ => Err("the ticket was not there any more".into()),
+    };
+    Ok(replies.into_iter().map(outcome).collect())
+}

@@ -1,0 +1,242 @@
+//! Doing a step: sent, and sent again until it is done or its caller's limit
+//! has come. Every step may be done twice, so that a lost reply costs only time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Connector, Node};
+use super::element;
+use super::keys::Keys;
+use super::link::{Link, Live};
+use super::route::{Links, Route};
+use super::scripts::{self, Ask, Scripts, Times};
+use super::trouble::{Verdict, judge, plain};
+use crate::error::LockError;
+use crate::identity::ConversationId;
+
+/// Between two attempts while the server says that it is busy with itself.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// What every step needs.
+#[derive(Debug)]
+pub(super) struct Steps {
+    pub(super) keys: Keys,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) connector: Arc<Connector>,
+    pub(super) route: Route,
+}
+
+/// A step that was done.
+pub(super) struct Done {
+    pub(super) reply: Value,
+    /// The connection over which it was done.
+    pub(super) generation: u64,
+    /// Whether an earlier attempt may have done it already.
+    pub(super) repeated: bool,
+}
+
+/// A step under way.
+struct Attempt<'s> {
+    steps: &'s Steps,
+    id: &'s ConversationId,
+    limit: Instant,
+    repeated: bool,
+    by_text: bool,
+    /// A node to ask instead, once.
+    elsewhere: Option<Node>,
+    pause: Duration,
+    trouble: Option<String>,
+}
+
+impl Steps {
+    /// How long one reply may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.connector.timeout
+    }
+
+    /// Does a step. `seen` learns of each connection that it is tried over.
+    ///
+    /// # Errors
+    ///
+    /// Unavailable no later than `limit`; or what is stored is damaged.
+    pub(super) async fn run(
+        &self,
+        id: &ConversationId,
+        ask: &Ask,
+        limit: Instant,
+        mut seen: impl FnMut(u64, Instant),
+    ) -> Result<Done, LockError> {
+        let key = self.keys.queue(id);
+        let mut attempt = Attempt {
+            steps: self,
+            id,
+            limit,
+            repeated: false,
+            by_text: false,
+            elsewhere: None,
+            pause: FIRST_PAUSE,
+            trouble: None,
+        };
+        loop {
+            let (links, mut live) = attempt.connection().await?;
+            let link = link_for(&links, id);
+            let now = Instant::now();
+            let ends = limit.min(now + self.timeout());
+            seen(live.generation, ends);
+            let times = Times {
+                until: link.server_time() + ends.saturating_duration_since(now),
+                repeated: attempt.repeated,
+            };
+            let command = self.scripts.command(ask, &key, attempt.by_text, &times);
+            let asking = attempt.elsewhere.take().is_some();
+            let answer = timeout_at(ends, send(&mut live.connection, command, asking)).await;
+            match answer {
+                Ok(Ok(reply)) => match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
+                    None => {
+                        return Ok(Done {
+                            reply,
+                            generation: live.generation,
+                            repeated: attempt.repeated,
+                        });
+                    }
+                    // By a clock that is not what we took it for.
+                    Some(now) => {
+                        attempt.trouble = Some("it was asked too late".into());
+                        link.set_server_time(now);
+                    }
+                },
+                Ok(Err(error)) => attempt.failed(link, &live, &error, &key).await?,
+                Err(_) => attempt.unanswered(link, &live),
+            }
+        }
+    }
+}
+
+/// A conversation always uses the same link of a server.
+pub(super) fn link_for<'l>(links: &'l Links, id: &ConversationId) -> &'l Link {
+    let (_, index) = id.place(links.len());
+    &links[index]
+}
+
+impl Attempt<'_> {
+    /// Waits for a connection to whoever has the conversation.
+    async fn connection(&mut self) -> Result<(Links, Live), LockError> {
+        loop {
+            let route = &self.steps.route;
+            let links = match &self.elsewhere {
+                Some(node) => route.links_of(node),
+                None => route.links_for(self.id),
+            };
+            if let Some(links) = links {
+                let link = link_for(&links, self.id);
+                if let Some(live) = link.live() {
+                    if Instant::now() >= self.limit && self.trouble.is_some() {
+                        return Err(self.out_of_time());
+                    }
+                    return Ok((links, live));
+                }
+                route.doubt();
+                tokio::select! {
+                    live = link.connected() => return Ok((links.clone(), live)),
+                    () = route.renewed() => {}
+                    () = tokio::time::sleep(LONGEST_PAUSE) => {}
+                    () = tokio::time::sleep_until(self.limit) => {
+                        if let Some(trouble) = link.trouble() {
+                            self.trouble = Some(trouble.text);
+                        }
+                        return Err(self.out_of_time());
+                    }
+                }
+                self.elsewhere = None;
+                continue;
+            }
+            self.elsewhere = None;
+            route.doubt();
+            tokio::select! {
+                () = route.renewed() => {}
+                () = tokio::time::sleep(LONGEST_PAUSE) => {}
+                () = tokio::time::sleep_until(self.limit) => return Err(self.out_of_time()),
+            }
+        }
+    }
+
+    fn out_of_time(&mut self) -> LockError {
+        let trouble = self.trouble.take();
+        let trouble = trouble.unwrap_or_else(|| "no server has the conversation".into());
+        LockError::unavailable(trouble).for_conversation(self.id)
+    }
+
+    /// No reply came. A connection that was silent for the whole of a timeout
+    /// is replaced.
+    fn unanswered(&mut self, link: &Link, live: &Live) {
+        self.repeated = true;
+        self.trouble = Some("no answer in time".into());
+        if Instant::now() < self.limit {
+            link.give_up(live.generation);
+            self.steps.route.doubt();
+        }
+    }
+
+    async fn failed(
+        &mut self,
+        link: &Link,
+        live: &Live,
+        error: &RedisError,
+        key: &str,
+    ) -> Result<(), LockError> {
+        self.trouble = Some(plain(error));
+        let route = &self.steps.route;
+        match judge(error) {
+            Verdict::NoScript => self.by_text = true,
+            Verdict::Moved(slot, node) => route.moved(slot, &node),
+            Verdict::Ask(node) => self.elsewhere = Some(node),
+            Verdict::Reconnect => {
+                self.repeated = true;
+                link.give_up(live.generation);
+                route.doubt();
+            }
+            Verdict::NewMaster => {
+                link.give_up(live.generation);
+                route.doubt();
+                self.pause().await?;
+            }
+            Verdict::Wait => {
+                route.doubt();
+                self.pause().await?;
+            }
+            Verdict::Damaged(found) => return Err(element::damaged(self.id, key, &found)),
+            Verdict::Refused => {
+                return Err(LockError::unavailable(plain(error)).for_conversation(self.id));
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&mut self) -> Result<(), LockError> {
+        if Instant::now() + self.pause >= self.limit {
+            return Err(self.out_of_time());
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}
+
+async fn send(
+    connection: &mut MultiplexedConnection,
+    command: Cmd,
+    asking: bool,
+) -> RedisResult<Value> {
+    if asking {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("ASKING").ignore().add_command(command);
+        let (reply,): (Value,) = pipeline.query_async(connection).await?;
+        return Ok(reply);
+    }
+    connection.send_packed_command(&command).await?.extract_error()
+}

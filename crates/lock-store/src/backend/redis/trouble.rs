@@ -1,0 +1,206 @@
+//! What goes wrong with Redis, told apart by what can be done about it.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use super::connect::Node;
+use crate::error::LockError;
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    /// What is wrong and what would be right, without any secret.
+    pub(super) text: String,
+    kind: TroubleKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum TroubleKind {
+    /// It may pass: not reachable, loading, in a failover.
+    Passing,
+    /// The server hung up instead of answering.
+    Silence,
+    /// Only a human can mend it: wrong password, certificate, database.
+    Lasting,
+}
+
+impl Trouble {
+    pub(super) fn lasting(text: impl Into<String>) -> Self {
+        let kind = TroubleKind::Lasting;
+        let text = text.into();
+        Self { text, kind }
+    }
+
+    fn passing(text: impl Into<String>) -> Self {
+        let kind = TroubleKind::Passing;
+        let text = text.into();
+        Self { text, kind }
+    }
+
+    pub(super) fn is_lasting(&self) -> bool {
+        self.kind != TroubleKind::Passing
+    }
+
+    pub(super) fn is_silence(&self) -> bool {
+        self.kind == TroubleKind::Silence
+    }
+
+    /// The one that says more.
+    pub(super) fn or_worse(self, other: Self) -> Self {
+        if other.kind > self.kind { other } else { self }
+    }
+
+    pub(super) fn into_error(self) -> LockError {
+        if self.is_lasting() {
+            LockError::config(self.text)
+        } else {
+            LockError::unavailable(self.text)
+        }
+    }
+
+    pub(super) fn nobody_to_ask() -> Self {
+        Self::passing("no server could be asked")
+    }
+
+    pub(super) fn unknown_service(sentinel: &Node, service: &str) -> Self {
+        Self::lasting(format!(
+            "the sentinel at {sentinel} knows no master called {service:?}; \
+             see lock_store.sentinel_service"
+        ))
+    }
+
+    pub(super) fn no_master(node: &Node, role: &str) -> Self {
+        Self::passing(format!("Redis at {node} should be the master, and says it is a {role}"))
+    }
+
+    pub(super) fn speaks_tls(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} speaks TLS; set lock_store.use_ssl: true, or use a rediss:// URL"
+        ))
+    }
+
+    pub(super) fn is_refused_login(error: &RedisError) -> bool {
+        let text = error.to_string();
+        error.kind() == ErrorKind::AuthenticationFailed
+            || ["WRONGPASS", "invalid username-password", "without any password"]
+                .iter()
+                .any(|sign| text.contains(sign))
+    }
+
+    /// Why no connection could be opened.
+    pub(super) fn connecting(node: &Node, tls: bool, error: &RedisError) -> Self {
+        let text = error.to_string();
+        let has = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+        let advice = if Self::is_refused_login(error) {
+            "refused the user name or the password; see lock_store.username and \
+             lock_store.password"
+        } else if has(&["NOAUTH", "Authentication required", "already authenticated"]) {
+            "wants a password; see lock_store.password"
+        } else if has(&["NOPERM", "no permissions"]) {
+            return Self::lasting(format!(
+                "Redis at {node} does not let this user do what is needed: {text}"
+            ));
+        } else if has(&["DB index is out of range", "invalid DB index"]) {
+            "has no database of this number; see lock_store.db"
+        } else if has(&["SELECT is not allowed in cluster mode"]) {
+            "is a cluster; set lock_store.deployment_mode: cluster"
+        } else if has(&["protected mode"]) {
+            "is in protected mode: it takes no connections from other machines without a password"
+        } else if has(&["UnknownIssuer"]) {
+            "has a certificate of an authority that is not known here; see \
+             lock_store.ssl_ca_certs"
+        } else if has(&["not valid for name", "NotValidForName"]) {
+            "has a certificate for another name; connect by the name that is in it"
+        } else if has(&["CertificateRequired", "certificate required"]) {
+            "wants a certificate of this client; see lock_store.ssl_certfile"
+        } else if tls && has(&["InvalidContentType", "corrupt message"]) {
+            "does not speak TLS; set lock_store.use_ssl: false, or use a redis:// URL"
+        } else if has(&["invalid peer certificate", "fatal alert"]) {
+            return Self::lasting(format!("Redis at {node} and this client do not agree: {text}"));
+        } else if error.kind() == ErrorKind::RESP3NotSupported {
+            "is too old; it must be 6.2 or newer"
+        } else if error.kind() == ErrorKind::Parse {
+            "is not a Redis: its answer makes no sense"
+        } else if is_hung_up(error) {
+            return Self {
+                text: format!(
+                    "the server at {node} hung up instead of answering; is it a Redis, and does \
+                     it speak {}?",
+                    if tls { "TLS" } else { "without TLS" }
+                ),
+                kind: TroubleKind::Silence,
+            };
+        } else {
+            return Self::passing(format!("cannot reach Redis at {node}: {}", plain(error)));
+        };
+        Self::lasting(format!("Redis at {node} {advice}"))
+    }
+}
+
+fn is_hung_up(error: &RedisError) -> bool {
+    error.is_connection_dropped() && !error.is_connection_refusal()
+}
+
+/// What to do about an answer to a step that is an error.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The connection is of no use any more; the step may have been done.
+    Reconnect,
+    /// The server is not the one that it was.
+    NewMaster,
+    /// The server does not know the script: it was not done.
+    NoScript,
+    /// Another node has the slot.
+    Moved(u16, Node),
+    /// Another node has the key just now.
+    Ask(Node),
+    /// It passes.
+    Wait,
+    /// What is stored is no queue.
+    Damaged(String),
+    /// Trying again is of no use now.
+    Refused,
+}
+
+pub(super) fn judge(error: &RedisError) -> Verdict {
+    if let Some((node, slot)) = error.redirect_node()
+        && let Some(node) = Node::parse(node)
+    {
+        return match error.kind() {
+            ErrorKind::Server(ServerErrorKind::Ask) => Verdict::Ask(node),
+            _ => Verdict::Moved(slot, node),
+        };
+    }
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::NoScript) => Verdict::NoScript,
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => Verdict::NewMaster,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::TryAgain,
+        ) => Verdict::Wait,
+        ErrorKind::Io | ErrorKind::Parse | ErrorKind::AuthenticationFailed => Verdict::Reconnect,
+        _ if text.contains("NOAUTH") => Verdict::Reconnect,
+        // Raised inside a script these have no code of their own everywhere.
+        _ if text.contains("READONLY") || text.contains("read only replica") => Verdict::NewMaster,
+        _ if text.contains("NOREPLICAS") || text.contains("BUSY") => Verdict::Wait,
+        _ if text.contains("WRONGTYPE") => {
+            Verdict::Damaged("a value of another type than a list".into())
+        }
+        _ if text.contains("DAMAGED ") => {
+            let (_, found) = text.split_once("DAMAGED ").unwrap_or_default();
+            let found = found.split(" script: ").next().unwrap_or(found);
+            Verdict::Damaged(format!("the ticket {found}"))
+        }
+        _ => Verdict::Refused,
+    }
+}
+
+/// The error for a caller.
+pub(super) fn plain(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return "no answer in time".into();
+    }
+    error.to_string()
+}

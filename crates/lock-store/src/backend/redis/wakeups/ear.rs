@@ -1,0 +1,167 @@
+//! One listening connection.
+
+use std::collections::HashSet;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Wakeups;
+use crate::backend::redis::connect::{Node, within};
+use crate::backend::redis::route::Route;
+use crate::backend::redis::trouble::{Verdict, judge};
+
+/// A connection that is not answered for so long hears nothing, either.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// A server that refuses a subscription is asked again, in case that somebody
+/// changed its mind.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens at a server, again and again, until its task is aborted.
+pub(super) async fn listen(wakeups: Arc<Wakeups>, node: Option<Node>) {
+    let node = node.as_ref();
+    let connector = &wakeups.steps.connector;
+    let mut pause = FIRST_PAUSE;
+    let mut is_known_deaf = false;
+    loop {
+        let (ended, ends) = mpsc::unbounded_channel();
+        let to_pass_on = wakeups.clone();
+        let on_push = move |push: PushInfo| -> Result<(), ()> {
+            match push.kind {
+                // A channel that moves away ends the connection: its notice
+                // comes unasked, and would be taken for a reply.
+                PushKind::Disconnection | PushKind::SUnsubscribe => {
+                    let _ = ended.send(());
+                }
+                _ => to_pass_on.on_push(&push),
+            }
+            Ok(())
+        };
+        let opened = match node {
+            Some(node) => connector.open_to(node, on_push).await,
+            None => connector.open(on_push).await,
+        };
+        // Why it failed is said by those who have something to do.
+        if let Ok(connection) = opened {
+            pause = FIRST_PAUSE;
+            is_known_deaf = false;
+            hear(&wakeups, node, connection, ends).await;
+        }
+        if !is_known_deaf {
+            wakeups.is_deaf(node);
+            is_known_deaf = true;
+        }
+        wakeups.steps.route.doubt();
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+type Ping = Pin<Box<dyn Future<Output = RedisResult<Value>> + Send>>;
+
+/// Subscribes to what is wanted, and listens until the connection is of no
+/// more use.
+async fn hear(
+    wakeups: &Wakeups,
+    node: Option<&Node>,
+    mut connection: MultiplexedConnection,
+    mut ends: mpsc::UnboundedReceiver<()>,
+) {
+    let mut channels = HashSet::new();
+    let mut ping: Option<Ping> = None;
+    let mut next_ping = Instant::now() + PING_EVERY;
+    let mut ask_again = None;
+    let mut hears = false;
+    loop {
+        let wanted_more = wakeups.wanted_more.notified();
+        tokio::pin!(wanted_more);
+        wanted_more.as_mut().enable();
+
+        if ask_again.is_none_or(|at| at <= Instant::now()) {
+            match subscribe(wakeups, node, &mut connection, &mut channels).await {
+                Ok(added) => {
+                    ask_again = None;
+                    if added || !hears {
+                        hears = true;
+                        wakeups.hears(node);
+                    }
+                }
+                Err(error) => match judge(&error) {
+                    Verdict::Refused => {
+                        wakeups.is_refused(&error.to_string());
+                        wakeups.is_deaf(node);
+                        hears = false;
+                        ask_again = Some(Instant::now() + ASK_AGAIN);
+                    }
+                    Verdict::Moved(slot, node) => {
+                        wakeups.steps.route.moved(slot, &node);
+                        return;
+                    }
+                    _ => return,
+                },
+            }
+        }
+        let again = ask_again.unwrap_or(next_ping + PING_EVERY);
+        tokio::select! {
+            _ = ends.recv() => return,
+            () = &mut wanted_more => {}
+            () = tokio::time::sleep_until(again) => {}
+            () = tokio::time::sleep_until(next_ping), if ping.is_none() => {
+                let mut connection = connection.clone();
+                ping = Some(Box::pin(async move {
+                    let asked = redis::cmd("PING");
+                    within(PING_EVERY, asked.query_async(&mut connection)).await
+                }));
+            }
+            pong = answer(&mut ping) => {
+                if pong.is_err() {
+                    return;
+                }
+                ping = None;
+                next_ping = Instant::now() + PING_EVERY;
+            }
+        }
+    }
+}
+
+async fn answer(ping: &mut Option<Ping>) -> RedisResult<Value> {
+    match ping {
+        Some(ping) => ping.await,
+        None => pending().await,
+    }
+}
+
+/// Subscribes to what is not yet subscribed to; says whether there was any.
+async fn subscribe(
+    wakeups: &Wakeups,
+    node: Option<&Node>,
+    connection: &mut MultiplexedConnection,
+    channels: &mut HashSet<String>,
+) -> Result<bool, RedisError> {
+    let command = match wakeups.steps.route {
+        Route::One(_) => "SUBSCRIBE",
+        Route::Cluster(..) => "SSUBSCRIBE",
+    };
+    let mut added = false;
+    for channel in wakeups.wanted(node) {
+        if channels.contains(&channel) {
+            continue;
+        }
+        let subscribe = redis::cmd(command).arg(&channel).to_owned();
+        let confirmed = connection.send_packed_command(&subscribe);
+        within(wakeups.steps.timeout(), confirmed).await?.extract_error()?;
+        wakeups.is_confirmed(node, &channel);
+        channels.insert(channel);
+        added = true;
+    }
+    Ok(added)
+}

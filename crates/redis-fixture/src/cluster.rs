@@ -1,0 +1,246 @@
+//! A cluster: masters that share the slots, and their replicas.
+
+use std::time::{Duration, Instant};
+
+use crate::builder::Kind;
+use crate::topology::{id, is_well, known_to, owners};
+use crate::{FOR_EVER, Reply, Server, until, until_some};
+
+const MASTERS: usize = 3;
+const SLOTS: u16 = 16_384;
+
+/// Three masters with a replica each. They notice after about two seconds
+/// that one is down.
+///
+/// ```
+/// use redis_fixture::Cluster;
+///
+/// let cluster = Cluster::start();
+/// let old = cluster.kill_master_of_slot(0);
+/// assert_ne!(cluster.node_of_slot(0).port(), old.port());
+/// ```
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Server>,
+}
+
+/// A slot on its way to another node: for its keys that are gone already, the
+/// node that had it answers `ASK`. It stays so until it is finished.
+#[derive(Debug)]
+#[must_use]
+pub struct Migration<'c> {
+    cluster: &'c Cluster,
+    slot: u16,
+    from: &'c Server,
+    to: &'c Server,
+}
+
+impl Cluster {
+    /// Starts one, and waits until every node says that it is well.
+    #[track_caller]
+    pub fn start() -> Self {
+        let node = |_| {
+            let mut builder = Server::builder();
+            builder.kind = Kind::ClusterNode;
+            builder.launch()
+        };
+        let cluster = Self {
+            nodes: (0..2 * MASTERS).map(node).collect(),
+        };
+        cluster.share_slots();
+        let (first, others) = cluster.nodes.split_first().unwrap();
+        for node in others {
+            let port = node.port().to_string();
+            first.command(&["CLUSTER", "MEET", "127.0.0.1", &port]).ok();
+        }
+        let (masters, replicas) = cluster.nodes.split_at(MASTERS);
+        for (master, replica) in masters.iter().zip(replicas) {
+            let id = id(master);
+            until("the replica knows its master", || {
+                replica.command(&["CLUSTER", "REPLICATE", &id]).is_ok()
+            });
+        }
+        cluster.wait_until_settled();
+        cluster
+    }
+
+    /// All nodes: first those that were the masters at the start, then the
+    /// replica of each, in the same order.
+    pub fn nodes(&self) -> &[Server] {
+        &self.nodes
+    }
+
+    /// `127.0.0.1:port` of each node.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::address).collect()
+    }
+
+    /// The slot of a key.
+    #[track_caller]
+    pub fn slot_of(&self, key: &str) -> u16 {
+        let reply = until_some("a node answers", || {
+            let mut nodes = self.nodes.iter();
+            nodes.find_map(|node| node.look(&["CLUSTER", "KEYSLOT", key]))
+        });
+        u16::try_from(reply.integer()).unwrap()
+    }
+
+    /// The master of a slot. If it is down, this waits until there is
+    /// another.
+    #[track_caller]
+    pub fn node_of_slot(&self, slot: u16) -> &Server {
+        until_some("a master of the slot", || {
+            let claims = self.nodes.iter().filter_map(|node| {
+                let me = known_to(node)?.into_iter().find(|known| known.is_me)?;
+                me.has(slot).then_some((me.epoch, node))
+            });
+            // One that was replaced claims it until it learns of that.
+            claims.max_by_key(|(epoch, _)| *epoch).map(|(_, node)| node)
+        })
+    }
+
+    /// The replica of the master of a slot.
+    #[track_caller]
+    pub fn replica_of_slot(&self, slot: u16) -> &Server {
+        let master = id(self.node_of_slot(slot));
+        until_some("a replica of the slot's master", || {
+            self.nodes.iter().find(|node| {
+                let known = known_to(node).unwrap_or_default();
+                known.iter().any(|it| it.is_me && it.master == master)
+            })
+        })
+    }
+
+    /// Lets the replica of a slot's master take over, waits until all nodes
+    /// know, and returns it.
+    #[track_caller]
+    pub fn failover_of_slot(&self, slot: u16) -> &Server {
+        let new = self.replica_of_slot(slot);
+        // After five seconds, a node gives up.
+        let patience = Duration::from_secs(6);
+        let mut asked = None::<Instant>;
+        until("the replica takes over", || {
+            let is_due = asked.is_none_or(|asked| asked.elapsed() > patience);
+            if is_due && new.command(&["CLUSTER", "FAILOVER"]).is_ok() {
+                asked = Some(Instant::now());
+            }
+            new.command(&["ROLE"]).list()[0] == "master"
+        });
+        self.wait_until_settled();
+        new
+    }
+
+    /// Kills the master of a slot and returns it. The others still have to
+    /// notice; [`node_of_slot`](Self::node_of_slot) waits for that.
+    #[track_caller]
+    pub fn kill_master_of_slot(&self, slot: u16) -> &Server {
+        let master = self.node_of_slot(slot);
+        master.kill();
+        master
+    }
+
+    /// Moves a slot with its keys to another master, and waits until all nodes
+    /// know.
+    #[track_caller]
+    pub fn migrate_slot(&self, slot: u16, to: &Server) {
+        let migration = self.begin_migration(slot, to);
+        migration.move_keys();
+        migration.finish();
+    }
+
+    /// Begins to move a slot to another master, which is a node of this
+    /// cluster.
+    #[track_caller]
+    pub fn begin_migration<'c>(&'c self, slot: u16, to: &'c Server) -> Migration<'c> {
+        let from = self.node_of_slot(slot);
+        assert_ne!(from.port(), to.port(), "the slot is there already");
+        let number = slot.to_string();
+        let set_slot = |node: &Server, state: &str, other: &Server| {
+            let command = ["CLUSTER", "SETSLOT", &number, state, &id(other)];
+            node.command(&command).ok();
+        };
+        set_slot(to, "IMPORTING", from);
+        set_slot(from, "MIGRATING", to);
+        Migration {
+            cluster: self,
+            slot,
+            from,
+            to,
+        }
+    }
+
+    /// Waits until all nodes say that the cluster is well, agree on who is up
+    /// and who has which slots, and every replica is in touch with its master;
+    /// without asking those that are down or frozen.
+    #[track_caller]
+    pub fn wait_until_settled(&self) {
+        until("the nodes of the cluster agree", || {
+            let awake: Vec<_> = self.nodes.iter().filter(|it| it.is_awake()).collect();
+            let Some(slots) = awake.first().and_then(|node| owners(node)) else {
+                return false;
+            };
+            slots.iter().all(|(_, port)| {
+                let mut awake = awake.iter();
+                awake.any(|node| node.port() == *port)
+            }) && awake.iter().all(|node| {
+                is_well(node) && owners(node).as_ref() == Some(&slots) && {
+                    // Every other awake one is known, and as what it is.
+                    let known = known_to(node).unwrap_or_default();
+                    let up = known.iter().filter(|known| known.is_up).count();
+                    let replicas = known.iter().filter(|it| it.is_up && it.slots.is_empty());
+                    up == awake.len() && replicas.count() + MASTERS == awake.len()
+                }
+            })
+        });
+    }
+
+    /// Gives each master its part, without waiting for the others to know.
+    fn share_slots(&self) {
+        let part = SLOTS.div_ceil(u16::try_from(MASTERS).unwrap());
+        let firsts = (0..SLOTS).step_by(part.into());
+        for (epoch, (node, first)) in (1..).zip(self.nodes.iter().zip(firsts)) {
+            let slots = first..SLOTS.min(first + part);
+            let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
+            let mut command = vec!["CLUSTER", "ADDSLOTS"];
+            command.extend(slots.iter().map(String::as_str));
+            node.command(&command).ok();
+            // Each its own, so that they need not settle that first.
+            let epoch = format!("{epoch}");
+            node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).ok();
+        }
+    }
+}
+
+impl Migration<'_> {
+    /// Moves the keys that are there.
+    #[track_caller]
+    pub fn move_keys(&self) {
+        let slot = self.slot.to_string();
+        let port = self.to.port().to_string();
+        loop {
+            let keys = ["CLUSTER", "GETKEYSINSLOT", &slot, "100"];
+            let keys = self.from.command(&keys).list();
+            if keys.is_empty() {
+                return;
+            }
+            let begin = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            let mut command: Vec<_> = begin.map(|text| text.as_bytes().to_vec()).into();
+            command.extend(keys.into_iter().map(Reply::bytes));
+            let reply = self.from.ask(&command, FOR_EVER).unwrap();
+            assert!(reply.is_ok() || reply == "NOKEY", "{reply:?}");
+        }
+    }
+
+    /// Gives the slot, of which all keys are moved, to the other master, and
+    /// waits until all nodes know.
+    #[track_caller]
+    pub fn finish(self) {
+        let (slot, new) = (self.slot.to_string(), id(self.to));
+        // First who is to have it: so it has one owner at any time.
+        for node in [self.to, self.from] {
+            let command = ["CLUSTER", "SETSLOT", &slot, "NODE", &new];
+            node.command(&command).ok();
+        }
+        self.cluster.wait_until_settled();
+    }
+}

@@ -335,11 +335,9 @@ impl LockGuard {
             .get(&self.held.conversation)
             .resolve()
             .await
+            && !lock.is_some_and(|lock| lock.has_ticket_of(self.held.owner))
         {
-            let ours = |ticket: &crate::Ticket| ticket.owner == Some(self.held.owner);
-            if !lock.is_some_and(|lock| lock.tickets().any(ours)) {
-                self.held.store.end(entry, self.lost_error());
-            }
+            self.held.store.end(entry, self.lost_error());
         }
         entry
     }

@@ -61,8 +61,7 @@ impl Listener for Shared {
             WakeUp::Suspended => {
                 telemetry::pushes(false);
                 self.set_pushes(false);
-                self.lines
-                    .look_by(Instant::now() + self.timing.wait_time, self);
+                self.lines.look_by(Instant::now() + self.poll_time(), self);
                 true
             }
             WakeUp::Resumed => {
@@ -70,6 +69,9 @@ impl Listener for Shared {
                 self.set_pushes(true);
                 for entry in self.lines.first_waiters() {
                     self.look(&entry, WokenBy::Reconnect);
+                }
+                for entry in self.lines.holders() {
+                    self.check_held(&entry);
                 }
                 true
             }
@@ -105,6 +107,25 @@ impl Shared {
                     }
                 });
             }
+        }
+    }
+
+    /// The storage may have lost its data while it could not say so: sees
+    /// whether a held ticket is still there. Only looks: a claim could come
+    /// after an extension and shorten the lease again.
+    fn check_held(&self, entry: &Arc<Entry>) {
+        if let Step::Pending(reply) = self.backend.get(&entry.conversation) {
+            let (store, entry) = (self.me.clone(), entry.clone());
+            self.background.spawn(async move {
+                let is_there = match reply.await {
+                    Ok(Some(lock)) => lock.has_ticket_of(entry.owner),
+                    Ok(None) => false,
+                    Err(_) => return,
+                };
+                if !is_there && let Some(store) = store.upgrade() {
+                    store.on_claimed(&entry, Instant::now(), Ok(Claimed::Gone));
+                }
+            });
         }
     }
 
@@ -155,7 +176,7 @@ impl Shared {
         if !entry.is_waiting() {
             self.schedule_renewal_soon(entry);
         } else if error.is_retryable() && error.kind() != LockErrorKind::NotReplicated {
-            let again = Instant::now() + self.timing.wait_time;
+            let again = Instant::now() + self.poll_time();
             self.lines.head_dies_at(id, again, self);
         } else {
             self.end(entry, error.for_conversation(id));

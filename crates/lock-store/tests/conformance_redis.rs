@@ -46,7 +46,7 @@ mod plain {
     fn plain() -> Storage {
         let server = SERVER.get(Server::start);
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             ..at(&server.url())
         };
         storage(server, redis)
@@ -63,7 +63,7 @@ mod several_connections {
     fn several() -> Storage {
         let server = SERVER.get(Server::start);
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             connections: 3,
             ..at(&server.url())
         };
@@ -89,7 +89,7 @@ mod tls_with_client_certificate {
         });
         let (server, certificates) = &*shared;
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             ssl_ca_certs: Some(certificates.authority()),
             ssl_certfile: Some(certificates.client()),
             ssl_keyfile: Some(certificates.client_key()),
@@ -130,7 +130,7 @@ mod unix_socket {
     fn unix() -> Storage {
         let server = SERVER.get(Server::start);
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             ..at(&server.unix_url())
         };
         storage(server, redis)
@@ -147,7 +147,7 @@ mod sentinel {
     fn sentinel() -> Storage {
         let sentinels = SERVERS.get(Sentinels::start);
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             deployment_mode: DeploymentMode::Sentinel,
             endpoints: sentinels.sentinel_addresses(),
             sentinel_service: sentinels.master_name().into(),
@@ -166,12 +166,14 @@ mod replicated {
 
     fn replicated() -> Storage {
         let servers = SERVERS.get(|| {
-            let master = Server::builder().config("repl-diskless-sync-delay", "0").start();
+            let master = Server::builder()
+                .config("repl-diskless-sync-delay", "0")
+                .start();
             let replica = Server::builder().replica_of(&master).start();
             (master, replica)
         });
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             replicas: 1,
             ..at(&servers.0.url())
         };
@@ -189,7 +191,7 @@ mod cluster {
     fn cluster() -> Storage {
         let cluster = SERVERS.get(Cluster::start);
         let redis = RedisConfig {
-            key_prefix: own_prefix(),
+            key_prefix: Some(own_prefix()),
             deployment_mode: DeploymentMode::Cluster,
             endpoints: cluster.addresses(),
             ..at("localhost")

@@ -39,8 +39,6 @@ enum Event {
     },
     Finish {
         ticket: usize,
-        number: None,
-        patience: None,
     },
     Touch,
     Pass {

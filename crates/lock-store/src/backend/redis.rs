@@ -119,7 +119,8 @@ impl RedisLockStore {
             replicas: Replicas::new(config.replicas),
         });
         let weak = Arc::downgrade(&core);
-        core.wakeups.give_back_with(Box::new(move |id, owner| give_back(&weak, id, owner)));
+        core.wakeups
+            .give_back_with(Box::new(move |id, owner| give_back(&weak, id, owner)));
         Ok(Self { core })
     }
 
@@ -232,12 +233,16 @@ impl Backend for RedisLockStore {
     }
 
     fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>) {
-        self.core.wakeups.listen(client, listener);
+        self.core.wakeups.listen(client, &listener);
     }
 }
 
 impl Core {
-    async fn issue(self: Arc<Self>, id: &ConversationId, issue: Issue) -> Result<Issued, LockError> {
+    async fn issue(
+        self: Arc<Self>,
+        id: &ConversationId,
+        issue: Issue,
+    ) -> Result<Issued, LockError> {
         let asked = Instant::from_std(issue.asked);
         let timeout = self.steps.timeout();
         // Whoever does not queue does not wait, either.
@@ -251,7 +256,9 @@ impl Core {
         let ask = Ask::Issue(issue);
         let done = self
             .steps
-            .run(id, &ask, limit, |generation, until| watch.asked(generation, until))
+            .run(id, &ask, limit, |generation, until| {
+                watch.asked(generation, until);
+            })
             .await?;
         watch.answered();
         let answer = scripts::read_issue(done.reply).ok_or_else(|| strange_reply(id))?;
@@ -474,9 +481,7 @@ fn list(core: Arc<Core>) -> Conversations {
             if listing.is_over {
                 return None;
             }
-            let Some(links) = listing.servers.last() else {
-                return None;
-            };
+            let links = listing.servers.last()?;
             match scan(&listing.core.steps, &links[0], listing.cursor).await {
                 Ok((cursor, keys)) => {
                     for key in keys {
@@ -516,6 +521,8 @@ async fn scan(steps: &Steps, link: &Link, cursor: u64) -> Result<(u64, Vec<Strin
     let (cursor, keys): (u64, Vec<Vec<u8>>) =
         found.map_err(|error| LockError::unavailable(plain(&error)))?;
     // What is not UTF-8 is not one of our keys.
-    let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
+    let keys = keys
+        .into_iter()
+        .filter_map(|key| String::from_utf8(key).ok());
     Ok((cursor, keys.collect()))
 }

@@ -50,6 +50,7 @@ fn every_key_is_read() {
   key_prefix: my-bot_1.x
   socket_timeout: 2.5
   connections: 4
+  replicas: 2
   deployment_mode: sentinel
   endpoints: ['s1:26379', 's2:26379']
   sentinel_service: chat
@@ -76,7 +77,7 @@ fn every_key_is_read() {
     assert_eq!(redis.ssl_ca_certs, Some("ca.pem".into()));
     assert_eq!(redis.key_prefix.as_deref(), Some("my-bot_1.x"));
     assert_eq!(redis.socket_timeout, Duration::from_millis(2_500));
-    assert_eq!(redis.connections, 4);
+    assert_eq!((redis.connections, redis.replicas), (4, 2));
     assert_eq!(redis.deployment_mode, DeploymentMode::Sentinel);
     assert_eq!(redis.endpoints, ["s1:26379", "s2:26379"]);
     assert_eq!(redis.sentinel_service, "chat");
@@ -331,17 +332,4 @@ fn a_file_that_is_not_there_is_named() {
     let text = error.to_string();
     assert!(text.contains("cannot read no/such/endpoints.yml"), "{text}");
     assert!(std::error::Error::source(&error).is_some());
-}
-
-#[tokio::test]
-async fn what_is_not_built_in_says_so() {
-    let config = read("  type: redis\n", &[]).unwrap();
-    let error = crate::LockStore::create(&config).await.unwrap_err();
-    assert!(
-        error.to_string().contains("type `redis` is not built in"),
-        "{error}"
-    );
-    crate::LockStore::create(&LockStoreConfig::default())
-        .await
-        .unwrap();
 }

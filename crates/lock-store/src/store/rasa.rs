@@ -135,7 +135,11 @@ impl LockStore {
 
     async fn finish(&self, id: ConversationId, ticket: TicketName) -> Result<(), LockError> {
         let _operation = telemetry::operation("finish");
-        let finished = self.shared.finish(&id, Leaving::named(ticket)).resolve().await?;
+        let finished = self
+            .shared
+            .finish(&id, Leaving::named(ticket))
+            .resolve()
+            .await?;
         self.shared.watch_promoted(&id, &finished);
         Ok(())
     }

@@ -124,7 +124,9 @@ impl Shared {
     }
 
     pub(crate) fn is_degraded(&self) -> bool {
-        self.fallback.as_ref().is_some_and(|phase| phase.is_degraded())
+        self.fallback
+            .as_ref()
+            .is_some_and(|phase| phase.is_degraded())
     }
 
     pub(crate) fn close(&self) {
@@ -144,12 +146,7 @@ impl Shared {
 
     /// Gives a ticket back without waiting for it to be done. A `holder` that
     /// has not been told so yet has lost its lock if the ticket is not there.
-    pub(crate) fn finish_in_background(
-        &self,
-        id: &ConversationId,
-        leaving: Leaving,
-        holder: bool,
-    ) {
+    pub(crate) fn finish_in_background(&self, id: &ConversationId, leaving: Leaving, holder: bool) {
         let operation = telemetry::operation("finish");
         match self.finish(id, leaving) {
             Step::Done(answer) => {
@@ -196,7 +193,14 @@ impl Shared {
         if self.pushes.load(Ordering::Acquire) {
             return head_dies_at;
         }
-        head_dies_at.min(Instant::now() + self.timing.wait_time)
+        head_dies_at.min(Instant::now() + self.poll_time())
+    }
+
+    /// The longest time between two looks when no wake-up can arrive: the wait
+    /// time, unless a client that looks so seldom would be taken for dead.
+    pub(crate) fn poll_time(&self) -> Duration {
+        let window = self.timing.claim_window.min(self.timing.lock_lifetime);
+        self.timing.wait_time.min(window / 3)
     }
 }
 

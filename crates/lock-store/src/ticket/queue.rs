@@ -98,6 +98,12 @@ impl TicketLock {
         self.tickets.iter()
     }
 
+    pub(crate) fn has_ticket_of(&self, owner: Owner) -> bool {
+        self.tickets
+            .iter()
+            .any(|ticket| ticket.owner == Some(owner))
+    }
+
     /// Whether there is no ticket at all.
     pub fn is_empty(&self) -> bool {
         self.tickets.is_empty()

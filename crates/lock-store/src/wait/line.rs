@@ -165,6 +165,18 @@ impl Lines {
         self.shards.iter().flat_map(first).collect()
     }
 
+    /// Everybody who holds and whose lease is watched.
+    pub(crate) fn holders(&self) -> Vec<Arc<Entry>> {
+        let mut holders = Vec::new();
+        for shard in &self.shards {
+            for line in shard.lines.lock().iter() {
+                let entries = line.entries.values();
+                holders.extend(entries.filter(|entry| !entry.is_waiting()).cloned());
+            }
+        }
+        holders
+    }
+
     /// Takes what is due at `now`, and sets the alarm for what comes next.
     pub(crate) fn due(&self, id: &ConversationId, now: Instant, store: &Shared) -> Due {
         let (hash, mut lines) = self.lines_of(id);

@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use lock_store::{
-    Fallback, LockStore, LockStoreConfig, RedisConfig, StoreType, Timing,
-};
+use lock_store::{Fallback, LockStore, LockStoreConfig, RedisConfig, StoreType, Timing};
 
 /// What is shared by tests that run at the same time, and gone with the last:
 /// a static would never be dropped, and its servers go on running.
@@ -18,7 +16,10 @@ impl<T> Common<T> {
     }
 
     pub fn get(&self, start: impl FnOnce() -> T) -> Arc<T> {
-        let mut shared = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shared = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(running) = shared.upgrade() {
             return running;
         }
@@ -29,9 +30,9 @@ impl<T> Common<T> {
 }
 
 /// A key prefix that no other test of this process has.
-pub fn own_prefix() -> Option<String> {
+pub fn own_prefix() -> String {
     static LAST: AtomicUsize = AtomicUsize::new(0);
-    Some(format!("test-{}", LAST.fetch_add(1, Ordering::Relaxed)))
+    format!("test-{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
 /// How to reach this URL, or fail; with times that suit a test.
@@ -53,5 +54,7 @@ pub fn config(redis: RedisConfig, timing: Timing) -> LockStoreConfig {
 
 /// A store of its own, a client like another process.
 pub async fn store(redis: &RedisConfig, timing: Timing) -> LockStore {
-    LockStore::create(&config(redis.clone(), timing)).await.unwrap()
+    LockStore::create(&config(redis.clone(), timing))
+        .await
+        .unwrap()
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
@@ -21,6 +22,10 @@ use crate::error::LockError;
 /// Commands that may wait for room in a connection's queue without a task
 /// switch.
 const QUEUED_COMMANDS: usize = 1024;
+
+/// A server that speaks TLS answers its greeting within so long; one that does
+/// not may wait for more.
+const TLS_PROBE: Duration = Duration::from_secs(1);
 
 /// A server, as it is dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,6 +54,7 @@ impl Node {
 }
 
 /// For connections that are only asked.
+#[allow(clippy::unnecessary_wraps)] // what a listener returns
 pub(super) fn deaf(_push: PushInfo) -> Result<(), ()> {
     Ok(())
 }
@@ -71,6 +77,8 @@ pub(super) struct Connector {
     login: RedisConnectionInfo,
     tls: Option<TlsCertificates>,
     pub(super) timeout: Duration,
+    /// Whether the settings were right once.
+    was_connected: AtomicBool,
 }
 
 impl Connector {
@@ -93,8 +101,16 @@ impl Connector {
             None => Node::Tcp(address.to_owned(), config.port),
         };
         let endpoints = || -> Vec<Node> {
-            let listed: Vec<_> = config.endpoints.iter().filter_map(|e| Node::parse(e)).collect();
-            if listed.is_empty() { vec![here.clone()] } else { listed }
+            let listed: Vec<_> = config
+                .endpoints
+                .iter()
+                .filter_map(|e| Node::parse(e))
+                .collect();
+            if listed.is_empty() {
+                vec![here.clone()]
+            } else {
+                listed
+            }
         };
         let (place, db) = match config.deployment_mode {
             DeploymentMode::Standard => (Place::Here(here.clone()), config.db),
@@ -107,13 +123,17 @@ impl Connector {
         };
         let mut login = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP3)
-            .set_lib_name("lock-store", env!("CARGO_PKG_VERSION"))
+            // One right less, and one that older servers do not even know.
+            .set_skip_set_lib_name()
             .set_db(match from_url.as_ref().and_then(|parts| parts.db) {
                 Some(db) if config.deployment_mode != DeploymentMode::Cluster => db,
                 _ => i64::from(db),
             });
         let from_url = from_url.unwrap_or_default();
-        let password = config.password.as_ref().map(|password| password.expose_secret().to_owned());
+        let password = config
+            .password
+            .as_ref()
+            .map(|password| password.expose_secret().to_owned());
         if let Some(username) = config.username.clone().or(from_url.username) {
             login = login.set_username(username);
         }
@@ -123,8 +143,13 @@ impl Connector {
         Ok(Self {
             place,
             login,
-            tls: if tls { Some(certificates(config)?) } else { None },
+            tls: if tls {
+                Some(certificates(config)?)
+            } else {
+                None
+            },
             timeout: config.socket_timeout,
+            was_connected: AtomicBool::new(false),
         })
     }
 
@@ -171,10 +196,15 @@ impl Connector {
         let login = self.login.clone();
         let opened = self.dial(node, login, self.tls.as_ref(), pushes).await;
         match opened {
-            Ok(opened) => Ok(opened),
+            Ok(opened) => {
+                self.was_connected.store(true, Ordering::Relaxed);
+                Ok(opened)
+            }
             Err(error) => {
                 let trouble = Trouble::connecting(node, self.tls.is_some(), &error);
-                if trouble.is_silence() && self.tls.is_none() && self.speaks_tls(node).await {
+                let is_new = !self.was_connected.load(Ordering::Relaxed);
+                let may_be_tls = is_new && trouble.is_silence() && self.tls.is_none();
+                if may_be_tls && self.speaks_tls(node).await {
                     return Err(Trouble::speaks_tls(node));
                 }
                 Err(trouble)
@@ -232,7 +262,7 @@ impl Connector {
             root_cert: None,
         };
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        match self.dial(node, login, Some(&any), deaf).await {
+        match within(TLS_PROBE, self.dial(node, login, Some(&any), deaf)).await {
             Ok(_) => true,
             Err(error) => {
                 let text = error.to_string();
@@ -360,7 +390,9 @@ fn parse_url(url: &str) -> Result<UrlParts, LockError> {
     let (node, tls) = match parsed.addr() {
         ConnectionAddr::Tcp(host, port) => (Node::Tcp(host.clone(), *port), false),
         ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(wrong("asks for TLS without verification, which is not offered"));
+            return Err(wrong(
+                "asks for TLS without verification, which is not offered",
+            ));
         }
         ConnectionAddr::TcpTls { host, port, .. } => (Node::Tcp(host.clone(), *port), true),
         ConnectionAddr::Unix(path) => (Node::Unix(path.clone()), false),
@@ -370,9 +402,10 @@ fn parse_url(url: &str) -> Result<UrlParts, LockError> {
     // 0 is also what the library says where the URL says nothing.
     let says_db = match url.split_once("://") {
         Some(("unix", rest)) => rest.contains("db="),
-        Some((_, rest)) => rest.split(['?', '#']).next().is_some_and(|path| {
-            path.rsplit_once('/').is_some_and(|(_, db)| !db.is_empty())
-        }),
+        Some((_, rest)) => rest
+            .split(['?', '#'])
+            .next()
+            .is_some_and(|path| path.rsplit_once('/').is_some_and(|(_, db)| !db.is_empty())),
         None => false,
     };
     Ok(UrlParts {
@@ -417,7 +450,9 @@ fn certificates(config: &RedisConfig) -> Result<TlsCertificates, LockError> {
         tls_params: None,
     };
     Client::build_with_tls(probe, certificates.clone()).map_err(|error| {
-        LockError::config(format!("lock_store.ssl_certfile, ssl_keyfile or ssl_ca_certs: {error}"))
+        LockError::config(format!(
+            "lock_store.ssl_certfile, ssl_keyfile or ssl_ca_certs: {error}"
+        ))
     })?;
     Ok(certificates)
 }

@@ -71,10 +71,15 @@ pub(super) fn read_queue(
     let mut tickets = VecDeque::with_capacity(elements.len());
     for (index, element) in elements.iter().enumerate() {
         let text = String::from_utf8_lossy(element);
-        let ticket = read(&text).ok_or_else(|| damaged(id, key, &format!("at index {index} {text}")))?;
+        let ticket =
+            read(&text).ok_or_else(|| damaged(id, key, &format!("at index {index} {text}")))?;
         tickets.push_back(ticket);
     }
-    Ok(TicketLock::resumed(id.clone(), tickets, FencingToken::default()))
+    Ok(TicketLock::resumed(
+        id.clone(),
+        tickets,
+        FencingToken::default(),
+    ))
 }
 
 /// What is under a key of ours is not a queue of tickets.

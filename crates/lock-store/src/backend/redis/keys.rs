@@ -161,7 +161,10 @@ mod tests {
         // From the specification: the CRC16 of 123456789 is 0x31C3.
         assert_eq!(CRC16.checksum(b"123456789"), 0x31c3);
         let tag = Tag::of(&id("conversation-42"));
-        assert_eq!(tag.slot(), CRC16.checksum(tag.0.to_string().as_bytes()) % 16384);
+        assert_eq!(
+            tag.slot(),
+            CRC16.checksum(tag.0.to_string().as_bytes()) % 16384
+        );
     }
 
     #[test]

@@ -63,7 +63,11 @@ pub(super) struct Live {
 
 impl Link {
     /// A link to the master, or to this node of a cluster. Needs a runtime.
-    pub(super) fn new(connector: Arc<Connector>, node: Option<Node>, scripts: Arc<Scripts>) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        node: Option<Node>,
+        scripts: Arc<Scripts>,
+    ) -> Self {
         let core = Arc::new(Core {
             connector,
             node,
@@ -230,14 +234,21 @@ impl Core {
             Some(node) => self.connector.open_to(node, sender).await?,
             None => self.connector.open(sender).await?,
         };
-        let prepared = within(self.connector.timeout, prepare(&mut connection, &self.scripts)).await;
+        let prepared = within(
+            self.connector.timeout,
+            prepare(&mut connection, &self.scripts),
+        )
+        .await;
         match prepared {
             Ok(now) => {
                 self.set_server_time(now);
                 Ok((connection, pushes))
             }
             Err(error) => {
-                let node = self.node.clone().unwrap_or_else(|| self.connector.any_node());
+                let node = self
+                    .node
+                    .clone()
+                    .unwrap_or_else(|| self.connector.any_node());
                 Err(Trouble::connecting(&node, false, &error))
             }
         }

@@ -147,7 +147,10 @@ async fn confirm_batch(
         pipeline.add_command(command);
     }
     let patience = LONGEST_WAIT.min(steps.timeout()).as_millis();
-    pipeline.cmd("WAIT").arg(needed).arg(u64::try_from(patience).unwrap_or(1000));
+    pipeline
+        .cmd("WAIT")
+        .arg(needed)
+        .arg(u64::try_from(patience).unwrap_or(1000));
     let reply = pipeline.query_async(&mut live.connection);
     let mut replies: Vec<Value> = match within(2 * LONGEST_WAIT, reply).await {
         Ok(replies) => replies,
@@ -163,9 +166,9 @@ async fn confirm_batch(
     };
     let outcome = |reply: Value| match read_claim(reply).map(|answer| answer.of) {
         Some(Claimed::Served { .. }) if have >= needed => Ok(()),
-        Some(Claimed::Served { .. }) => {
-            Err(format!("{have} of {needed} replicas have acknowledged it in time"))
-        }
+        Some(Claimed::Served { .. }) => Err(format!(
+            "{have} of {needed} replicas have acknowledged it in time"
+        )),
         _ => Err("the ticket was not there any more".into()),
     };
     Ok(replies.into_iter().map(outcome).collect())

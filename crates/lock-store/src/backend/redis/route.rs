@@ -204,9 +204,12 @@ impl Cluster {
     fn all_links(&self) -> Vec<Links> {
         let map = self.read();
         let mut nodes: Vec<_> = map.ranges.iter().map(|(_, _, node)| node).collect();
-        nodes.sort_by_key(|node| node.to_string());
+        nodes.sort_by_key(ToString::to_string);
         nodes.dedup();
-        nodes.iter().filter_map(|node| map.links.get(*node).cloned()).collect()
+        nodes
+            .iter()
+            .filter_map(|node| map.links.get(*node).cloned())
+            .collect()
     }
 
     fn open(&self, node: &Node) -> Links {
@@ -223,7 +226,10 @@ impl Cluster {
             };
             let asked = redis::cmd("CLUSTER").arg("SLOTS").to_owned();
             let answer = within(ASKING, asked.query_async(&mut live.connection)).await;
-            if let Some(ranges) = answer.ok().and_then(|answer: Value| read_slots(answer, &links[0])) {
+            if let Some(ranges) = answer
+                .ok()
+                .and_then(|answer: Value| read_slots(answer, &links[0]))
+            {
                 self.put(ranges);
                 return Ok(());
             }
@@ -279,11 +285,15 @@ impl Cluster {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Map> {
-        self.map.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.map
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Map> {
-        self.map.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.map
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -328,7 +338,13 @@ fn read_slots_from(answer: Value, asked: &Node) -> Option<Vec<(u16, u16, Node)>>
         let Value::Array(fields) = item else {
             return None;
         };
-        let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &fields[..] else {
+        let [
+            Value::Int(first),
+            Value::Int(last),
+            Value::Array(master),
+            ..,
+        ] = &fields[..]
+        else {
             return None;
         };
         let [host, Value::Int(port), ..] = &master[..] else {
@@ -343,7 +359,11 @@ fn read_slots_from(answer: Value, asked: &Node) -> Option<Vec<(u16, u16, Node)>>
             _ => host,
         };
         let node = Node::Tcp(host, u16::try_from(*port).ok()?);
-        ranges.push((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, node));
+        ranges.push((
+            u16::try_from(*first).ok()?,
+            u16::try_from(*last).ok()?,
+            node,
+        ));
     }
     ranges.sort_by_key(|(first, _, _)| *first);
     (!ranges.is_empty()).then_some(ranges)

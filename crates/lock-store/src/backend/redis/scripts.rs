@@ -49,7 +49,9 @@ impl Scripts {
             .replace("@PUBLISH@", publish)
             .replace("@CHANNEL@", &keys.channel_in_lua());
         let script = |text: &str| {
-            let text = text.replace("--@queue", &queue).replace("@PUBLISH@", publish);
+            let text = text
+                .replace("--@queue", &queue)
+                .replace("@PUBLISH@", publish);
             let hash = redis::Script::new(&text).get_hash().to_owned();
             Script { text, hash }
         };
@@ -65,9 +67,15 @@ impl Scripts {
 
     /// Every script of a step, to be loaded before it is called.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        [&self.issue, &self.claim, &self.finish, &self.delete, &self.put]
-            .into_iter()
-            .map(|script| &*script.text)
+        [
+            &self.issue,
+            &self.claim,
+            &self.finish,
+            &self.delete,
+            &self.put,
+        ]
+        .into_iter()
+        .map(|script| &*script.text)
     }
 
     /// The command that sees whether everything is allowed that steps do.
@@ -133,11 +141,17 @@ pub(super) struct Times {
 fn issue_arguments(command: &mut Cmd, issue: &Issue, times: &Times) {
     let lifetime = micros(issue.lifetime);
     command
-        .arg(format!("{} {lifetime} {lifetime} 0 ", owner_text(issue.owner)))
+        .arg(format!(
+            "{} {lifetime} {lifetime} 0 ",
+            owner_text(issue.owner)
+        ))
         // The key must not go before its ticket.
-        .arg(issue.lifetime.as_millis() as u64 + 1)
+        .arg(lifetime / 1000 + 1)
         // As texts of the same length they compare like numbers.
-        .arg(format!("{:016}", times.until.as_micros().min(9_999_999_999_999_999)))
+        .arg(format!(
+            "{:016}",
+            times.until.as_micros().min(9_999_999_999_999_999)
+        ))
         .arg(format!(
             "{} {} {} {}",
             micros(issue.wait_timeout),
@@ -259,7 +273,11 @@ pub(super) fn read_finish(reply: Value) -> Option<Answer<(Finished, bool)>> {
     let next = fields.text()?;
     let finished = Finished {
         found,
-        next: if next.is_empty() { None } else { Some(next.parse().ok()?) },
+        next: if next.is_empty() {
+            None
+        } else {
+            Some(next.parse().ok()?)
+        },
     };
     let is_empty = fields.number()? == 0;
     let changes = fields.changes()?;

@@ -96,20 +96,22 @@ impl Steps {
             let asking = attempt.elsewhere.take().is_some();
             let answer = timeout_at(ends, send(&mut live.connection, command, asking)).await;
             match answer {
-                Ok(Ok(reply)) => match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
-                    None => {
-                        return Ok(Done {
-                            reply,
-                            generation: live.generation,
-                            repeated: attempt.repeated,
-                        });
+                Ok(Ok(reply)) => {
+                    match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
+                        None => {
+                            return Ok(Done {
+                                reply,
+                                generation: live.generation,
+                                repeated: attempt.repeated,
+                            });
+                        }
+                        // By a clock that is not what we took it for.
+                        Some(now) => {
+                            attempt.trouble = Some("it was asked too late".into());
+                            link.set_server_time(now);
+                        }
                     }
-                    // By a clock that is not what we took it for.
-                    Some(now) => {
-                        attempt.trouble = Some("it was asked too late".into());
-                        link.set_server_time(now);
-                    }
-                },
+                }
                 Ok(Err(error)) => attempt.failed(link, &live, &error, &key).await?,
                 Err(_) => attempt.unanswered(link, &live),
             }
@@ -238,5 +240,8 @@ async fn send(
         let (reply,): (Value,) = pipeline.query_async(connection).await?;
         return Ok(reply);
     }
-    connection.send_packed_command(&command).await?.extract_error()
+    connection
+        .send_packed_command(&command)
+        .await?
+        .extract_error()
 }

@@ -37,7 +37,7 @@ impl Trouble {
     }
 
     pub(super) fn is_lasting(&self) -> bool {
-        self.kind != TroubleKind::Passing
+        self.kind == TroubleKind::Lasting
     }
 
     pub(super) fn is_silence(&self) -> bool {
@@ -69,7 +69,9 @@ impl Trouble {
     }
 
     pub(super) fn no_master(node: &Node, role: &str) -> Self {
-        Self::passing(format!("Redis at {node} should be the master, and says it is a {role}"))
+        Self::passing(format!(
+            "Redis at {node} should be the master, and says it is a {role}"
+        ))
     }
 
     pub(super) fn speaks_tls(node: &Node) -> Self {
@@ -81,9 +83,13 @@ impl Trouble {
     pub(super) fn is_refused_login(error: &RedisError) -> bool {
         let text = error.to_string();
         error.kind() == ErrorKind::AuthenticationFailed
-            || ["WRONGPASS", "invalid username-password", "without any password"]
-                .iter()
-                .any(|sign| text.contains(sign))
+            || [
+                "WRONGPASS",
+                "invalid username-password",
+                "without any password",
+            ]
+            .iter()
+            .any(|sign| text.contains(sign))
     }
 
     /// Why no connection could be opened.
@@ -115,7 +121,9 @@ impl Trouble {
         } else if tls && has(&["InvalidContentType", "corrupt message"]) {
             "does not speak TLS; set lock_store.use_ssl: false, or use a redis:// URL"
         } else if has(&["invalid peer certificate", "fatal alert"]) {
-            return Self::lasting(format!("Redis at {node} and this client do not agree: {text}"));
+            return Self::lasting(format!(
+                "Redis at {node} and this client do not agree: {text}"
+            ));
         } else if error.kind() == ErrorKind::RESP3NotSupported {
             "is too old; it must be 6.2 or newer"
         } else if error.kind() == ErrorKind::Parse {

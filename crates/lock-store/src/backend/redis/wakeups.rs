@@ -91,11 +91,16 @@ impl Wakeups {
         let _ = self.give_back.set(give_back);
     }
 
-    pub(super) fn listen(&self, client: ClientId, listener: Weak<dyn Listener>) {
+    pub(super) fn listen(&self, client: ClientId, listener: &Weak<dyn Listener>) {
         let mut listeners = self.listeners.lock();
         listeners.retain(|(_, listener)| listener.strong_count() > 0);
-        listeners.push((client, listener));
+        listeners.push((client, listener.clone()));
         drop(listeners);
+        let is_deaf = |ear: &Ear| !ear.hears;
+        let deaf = self.state.lock().ears.values().any(is_deaf);
+        if deaf && let Some(listener) = listener.upgrade() {
+            listener.wake_up(WakeUp::Suspended);
+        }
         self.wanted_more.notify_waiters();
     }
 
@@ -156,15 +161,11 @@ impl Wakeups {
 
     fn grow_ear(self: &Arc<Self>, node: Option<Node>) {
         let mut state = self.state.lock();
-        if !state.ears.contains_key(&node) {
-            let task = tokio::spawn(ear::listen(self.clone(), node.clone())).abort_handle();
-            let ear = Ear {
-                task,
-                hears: false,
-                channels: HashSet::new(),
-            };
-            state.ears.insert(node, ear);
-        }
+        state.ears.entry(node).or_insert_with_key(|node| Ear {
+            task: tokio::spawn(ear::listen(self.clone(), node.clone())).abort_handle(),
+            hears: false,
+            channels: HashSet::new(),
+        });
     }
 
     /// Grows an ear at each node where somebody waits, and drops the others.
@@ -238,7 +239,10 @@ impl Wakeups {
 
     fn tell_all(&self, event: &WakeUp) {
         let listeners = self.listeners.lock().clone();
-        for listener in listeners.iter().filter_map(|(_, listener)| listener.upgrade()) {
+        for listener in listeners
+            .iter()
+            .filter_map(|(_, listener)| listener.upgrade())
+        {
             listener.wake_up(event.clone());
         }
     }

@@ -122,8 +122,8 @@ async fn hear(
                     within(PING_EVERY, asked.query_async(&mut connection)).await
                 }));
             }
-            pong = answer(&mut ping) => {
-                if pong.is_err() {
+            answered = answer(&mut ping) => {
+                if answered.is_err() {
                     return;
                 }
                 ping = None;
@@ -158,7 +158,9 @@ async fn subscribe(
         }
         let subscribe = redis::cmd(command).arg(&channel).to_owned();
         let confirmed = connection.send_packed_command(&subscribe);
-        within(wakeups.steps.timeout(), confirmed).await?.extract_error()?;
+        within(wakeups.steps.timeout(), confirmed)
+            .await?
+            .extract_error()?;
         wakeups.is_confirmed(node, &channel);
         channels.insert(channel);
         added = true;

@@ -101,13 +101,14 @@ impl<M: Mode> Acquiring<'_, M> {
                 // line before the request leaves.
                 store.background.remember_runtime();
                 let line = InLine::join(store.clone(), ask.entry(), None);
+                let resumptions = store.resumptions();
                 let store = store.clone();
                 self.state = State::Asked(Box::pin(async move {
                     let answer = reply.await;
                     drop(operation);
                     let issued =
                         answer.map_err(|error| error.for_conversation(&ask.conversation))?;
-                    Ok(ask.stand_in(&store, line, &issued))
+                    Ok(ask.stand_in(&store, line, resumptions, &issued))
                 }));
                 self.go_on(cx)
             }
@@ -254,7 +255,13 @@ impl Ask {
     }
 
     /// The storage took its time to answer, and the entry is in its line.
-    fn stand_in(self, store: &Shared, mut line: InLine, issued: &Issued) -> Standing {
+    fn stand_in(
+        self,
+        store: &Shared,
+        mut line: InLine,
+        resumptions: u64,
+        issued: &Issued,
+    ) -> Standing {
         match *issued {
             Issued::Served {
                 number,
@@ -276,6 +283,9 @@ impl Ask {
                 store
                     .lines
                     .head_dies_at(&self.conversation, head_dies_at, store);
+                if store.resumptions() != resumptions {
+                    store.claim(&line.entry, Instant::now());
+                }
                 Standing::InLine(line)
             }
             Issued::Taken => {

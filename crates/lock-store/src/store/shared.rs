@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     next_sequence: AtomicU64,
     /// Whether the storage is able to wake us.
     pushes: AtomicBool,
+    /// How often it became able to again.
+    resumptions: AtomicU64,
     closed: AtomicBool,
     /// How far Redis is, if it could not be reached at the start.
     fallback: Option<Arc<Phase>>,
@@ -99,6 +101,7 @@ impl Shared {
             client: ClientId::random(),
             next_sequence: AtomicU64::new(1),
             pushes: AtomicBool::new(true),
+            resumptions: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             fallback,
         });
@@ -185,7 +188,16 @@ impl Shared {
     }
 
     pub(crate) fn set_pushes(&self, coming: bool) {
+        if coming {
+            self.resumptions.fetch_add(1, Ordering::AcqRel);
+        }
         self.pushes.store(coming, Ordering::Release);
+    }
+
+    /// How often wake-ups came again after they may have been lost. A ticket
+    /// that is issued meanwhile may have missed its call.
+    pub(crate) fn resumptions(&self) -> u64 {
+        self.resumptions.load(Ordering::Acquire)
     }
 
     /// When to look, if the head would be dead at `head_dies_at`.

@@ -203,7 +203,7 @@ impl Lines {
             due.look = line.first_waiter();
         }
         let next = next.into_iter().chain(line.look_at).min();
-        if let Some(next) = next.filter(|_| line.first_waiter().is_some()) {
+        if let Some(next) = next.filter(|_| line.entries.values().any(|e| e.is_waiting())) {
             line.ring_by(next, store);
         }
         if line.entries.is_empty() {
@@ -234,9 +234,13 @@ fn find_or_make<'l>(
 }
 
 impl Line {
+    /// The first whose ticket is there. To look at one that is only asked for
+    /// could come before it is issued, and find it gone.
     fn first_waiter(&self) -> Option<Arc<Entry>> {
         let waiting = self.entries.values().filter(|entry| entry.is_waiting());
-        waiting.min_by_key(|entry| entry.number()).cloned()
+        let numbered = waiting.filter_map(|entry| Some((entry.known_number()?, entry)));
+        let first = numbered.min_by_key(|(number, _)| *number);
+        first.map(|(_, entry)| entry.clone())
     }
 
     /// Sees to it that the alarm rings at that time or before.

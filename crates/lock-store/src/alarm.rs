@@ -6,6 +6,7 @@
 //! goes on sleeping when that one is cancelled.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
@@ -39,6 +40,8 @@ pub(crate) struct AlarmKey {
 pub(crate) struct Alarms {
     state: Mutex<State>,
     earlier: Arc<Notify>,
+    /// Whether the task ran and ended.
+    stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,17 +64,32 @@ impl Alarms {
         };
         state.set.insert(key, alarm);
         if !state.running {
-            if let Ok(runtime) = Handle::try_current() {
-                state.running = true;
-                drop(state);
-                runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
-            }
+            self.start(&mut state, store);
         } else if state.sleeping_until.is_none_or(|sleeping| at < sleeping) {
             state.sleeping_until = Some(at);
             drop(state);
             self.earlier.notify_one();
         }
         key
+    }
+
+    /// Starts the task if it does not run although alarms are set: the runtime
+    /// in which it ran may be gone.
+    pub(crate) fn keep_running(&self, store: &Weak<Shared>) {
+        if self.stopped.load(Ordering::Acquire) {
+            let mut state = self.state.lock();
+            self.start(&mut state, store);
+        }
+    }
+
+    fn start(&self, state: &mut State, store: &Weak<Shared>) {
+        if !state.running
+            && let Ok(runtime) = Handle::try_current()
+        {
+            state.running = true;
+            self.stopped.store(false, Ordering::Release);
+            runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
+        }
     }
 
     pub(crate) fn cancel(&self, key: AlarmKey) {
@@ -110,8 +128,19 @@ struct Running(Weak<Shared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(store) = self.0.upgrade() {
-            store.alarms.state.lock().running = false;
+        let Some(store) = self.0.upgrade() else {
+            return;
+        };
+        let mut state = store.alarms.state.lock();
+        state.running = false;
+        store.alarms.stopped.store(true, Ordering::Release);
+        let is_needed = !state.set.is_empty();
+        drop(state);
+        // Whoever is polled next, in a runtime that is alive, starts it anew.
+        if is_needed {
+            for entry in store.lines.all() {
+                entry.wake();
+            }
         }
     }
 }

@@ -228,6 +228,8 @@ pub struct Finished {
     /// Whether the ticket was there. A backend that had to ask twice says
     /// `true` when it cannot know.
     pub found: bool,
+    /// Whether it cannot know.
+    pub in_doubt: bool,
     /// Whose ticket was promoted by this step, if one was.
     pub next: Option<Owner>,
 }
@@ -236,6 +238,7 @@ impl Finished {
     /// There was nothing to be done.
     pub const NOTHING: Self = Self {
         found: false,
+        in_doubt: false,
         next: None,
     };
 }

@@ -10,7 +10,7 @@ use crate::error::LockError;
 use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::store::{Leaving, Shared};
 use crate::telemetry;
-use crate::wait::{Entry, Lease, Served};
+use crate::wait::{Call, Entry, Lease, Served};
 
 /// A held lock: the proof that it is this message's turn.
 ///
@@ -173,7 +173,8 @@ impl LockGuard {
     ///
     /// [`Lost`](crate::LockErrorKind::Lost) when the lock is no longer ours,
     /// [`Config`](crate::LockErrorKind::Config) when `lifetime` is out of range, or
-    /// what the storage says; then the lease runs as before.
+    /// what the storage says; then the lease runs as before, or ends after
+    /// `lifetime` if that is sooner.
     ///
     /// # Cancel safety
     ///
@@ -185,7 +186,9 @@ impl LockGuard {
             return Err(error);
         }
         let entry = self.watch(false);
+        let extending = entry.extending.lock().await;
         let asked = Instant::now();
+        entry.expect(asked, lifetime);
         let claim = self.held.store.claim_for(entry, lifetime, asked);
         let operation = telemetry::operation("claim");
         let answer = self
@@ -194,12 +197,12 @@ impl LockGuard {
             .backend
             .claim(&self.held.conversation, &claim);
         let answer = answer.resolve().await;
-        drop(operation);
+        drop((operation, extending));
         if matches!(answer, Ok(Claimed::Served { .. })) {
             entry.set_lifetime(lifetime);
         }
         let outcome = answer.as_ref().err().cloned();
-        self.held.store.on_claimed(entry, asked, answer);
+        self.held.store.on_claimed(entry, asked, lifetime, answer);
         match outcome {
             Some(error) => Err(error.for_conversation(&self.held.conversation)),
             None => self.loss().map_or(Ok(()), Err),
@@ -224,19 +227,25 @@ impl LockGuard {
         let operation = telemetry::operation("finish");
         let (store, id) = (&self.held.store, &self.held.conversation);
         let number = Some(self.held.served.number);
+        let mut call = Call::AtOnce;
         let answer = match store.finish(id, Leaving::now(self.held.owner, number)) {
             Step::Done(answer) => answer,
             // A storage that had to be asked twice cannot know whether the
             // ticket was there the first time: the deadline decides.
-            Step::Pending(reply) => reply.await.map(|finished| Finished {
-                found: finished.found && Instant::now() < self.deadline_of(lease.as_ref()),
-                ..finished
-            }),
+            Step::Pending(reply) => {
+                call = Call::CanBeLost;
+                reply.await.map(|finished| Finished {
+                    found: finished.found
+                        && (!finished.in_doubt
+                            || Instant::now() < self.deadline_of(lease.as_ref())),
+                    ..finished
+                })
+            }
         };
         drop(operation);
         let finished = answer.map_err(|error| error.for_conversation(id))?;
         self.stage = Stage::Released;
-        self.held.store.watch_promoted(id, &finished);
+        self.held.store.watch_promoted(id, &finished, call);
         match lease {
             Some(Lease::Over(error)) => Err(error),
             _ if finished.found => Ok(()),
@@ -312,6 +321,7 @@ impl LockGuard {
                 self.held.served.number,
                 self.held.served.fencing_token,
                 self.held.served.asked,
+                self.held.lifetime,
             );
             self.held
                 .store
@@ -360,7 +370,8 @@ impl Drop for LockGuard {
     fn drop(&mut self) {
         let told = match self.stage {
             Stage::Released => return,
-            Stage::Leaving => false,
+            // A release was under way, and may have been done.
+            Stage::Leaving => true,
             Stage::Held => {
                 let told = self.told_loss().is_some();
                 self.leave();

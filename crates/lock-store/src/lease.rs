@@ -32,7 +32,7 @@ impl Shared {
 
     /// Sets the next renewal of a held lock that is to be kept alive.
     pub(crate) fn schedule_renewal(&self, entry: &Arc<Entry>) {
-        if entry.keep_alive {
+        if entry.keep_alive && entry.is_held() {
             let lifetime = entry.lifetime();
             let at = self.on_grid(Instant::now() + lifetime / 3, lifetime / 16);
             self.set_renewal(entry, at);
@@ -41,16 +41,13 @@ impl Shared {
 
     /// The storage did not answer: tries again while the lease runs.
     pub(crate) fn schedule_renewal_soon(&self, entry: &Arc<Entry>) {
-        if entry.keep_alive {
+        if entry.keep_alive && entry.is_held() {
             let soon = self.timing.wait_time.min(entry.lifetime() / 8);
             self.set_renewal(entry, Instant::now() + soon);
         }
     }
 
     fn set_renewal(&self, entry: &Arc<Entry>, at: Instant) {
-        let Lease::Until(_) = entry.lease() else {
-            return;
-        };
         let key = self
             .alarms
             .set(at, Alarm::Renew(Arc::downgrade(entry)), &self.me);
@@ -61,8 +58,11 @@ impl Shared {
 
     fn renew(&self, entry: &Arc<Entry>) {
         let _rang = entry.take_renewal();
+        if !entry.is_held() {
+            return;
+        }
         match entry.lease() {
-            Lease::Until(until) if until > Instant::now() => self.claim(entry, Instant::now()),
+            Lease::Until(until) if until > Instant::now() => self.extend_by_itself(entry),
             Lease::Until(_) => {
                 self.end(entry, LockError::lost(&entry.conversation));
             }

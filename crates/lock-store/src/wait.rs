@@ -27,7 +27,7 @@ pub(crate) use entry::{Entry, Lease, Served};
 pub(crate) use line::Lines;
 pub(crate) use place::InLine;
 pub use place::Place;
-pub(crate) use watch::Watched;
+pub(crate) use watch::{Call, Watched};
 
 use crate::backend::{Claim, Claimed, Listener, Step, WakeUp};
 use crate::error::{LockError, LockErrorKind};
@@ -44,7 +44,7 @@ impl Listener for Shared {
             } => {
                 let entry = self.lines.find_called(&conversation, owner);
                 if let Some(entry) = &entry {
-                    self.look(entry, WokenBy::Push);
+                    self.on_called(entry);
                 }
                 entry.is_some()
             }
@@ -70,8 +70,8 @@ impl Listener for Shared {
                 for entry in self.lines.first_waiters() {
                     self.look(&entry, WokenBy::Reconnect);
                 }
-                for entry in self.lines.holders() {
-                    self.check_held(&entry);
+                for entry in self.lines.all().iter().filter(|entry| entry.is_held()) {
+                    self.check_held(entry);
                 }
                 true
             }
@@ -80,30 +80,74 @@ impl Listener for Shared {
 }
 
 impl Shared {
-    /// Looks at the ticket of `entry`: claims it if its turn has come.
-    pub(crate) fn look(&self, entry: &Arc<Entry>, by: WokenBy) {
-        if entry.is_waiting() {
-            telemetry::woken(by);
-            self.claim(entry, Instant::now());
+    /// The turn of `entry` has come: claims its ticket.
+    pub(crate) fn on_called(&self, entry: &Arc<Entry>) {
+        if entry.begin_look(true) {
+            telemetry::woken(WokenBy::Push);
+            self.look_now(entry, Instant::now());
         }
     }
 
-    /// Sends a claim for `entry`, and moves it on with the answer.
-    pub(crate) fn claim(&self, entry: &Arc<Entry>, asked: Instant) {
-        let claim = self.claim_for(entry, entry.lifetime(), asked);
+    /// Looks at the ticket of `entry`: claims it if its turn has come.
+    pub(crate) fn look(&self, entry: &Arc<Entry>, by: WokenBy) {
+        if entry.begin_look(false) {
+            telemetry::woken(by);
+            self.look_now(entry, Instant::now());
+        }
+    }
+
+    /// As [`look`](Self::look), for a cause that is not worth counting.
+    pub(crate) fn look_again(&self, entry: &Arc<Entry>, asked: Instant) {
+        if entry.begin_look(false) {
+            self.look_now(entry, asked);
+        }
+    }
+
+    fn look_now(&self, entry: &Arc<Entry>, asked: Instant) {
+        let lifetime = entry.lifetime();
+        let claim = self.claim_for(entry, lifetime, asked);
         let operation = telemetry::operation("claim");
         match self.backend.claim(&entry.conversation, &claim) {
             Step::Done(answer) => {
                 drop(operation);
-                self.on_claimed(entry, asked, answer);
+                entry.end_look();
+                self.on_claimed(entry, asked, lifetime, answer);
             }
             Step::Pending(reply) => {
                 let (store, entry) = (self.me.clone(), entry.clone());
-                self.background.spawn(async move {
+                self.background.spawn_unwatched(async move {
                     let answer = reply.await;
                     drop(operation);
                     if let Some(store) = store.upgrade() {
-                        store.on_claimed(&entry, asked, answer);
+                        let called = entry.end_look();
+                        store.on_claimed(&entry, asked, lifetime, answer);
+                        if called && entry.is_waiting() {
+                            store.on_called(&entry);
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    /// Extends the lease of a holder that is kept alive.
+    pub(crate) fn extend_by_itself(&self, entry: &Arc<Entry>) {
+        let (asked, lifetime) = (Instant::now(), entry.lifetime());
+        let claim = self.claim_for(entry, lifetime, asked);
+        let operation = telemetry::operation("claim");
+        match self.backend.claim(&entry.conversation, &claim) {
+            Step::Done(answer) => {
+                drop(operation);
+                self.on_claimed(entry, asked, lifetime, answer);
+            }
+            Step::Pending(reply) => {
+                let (store, entry) = (self.me.clone(), entry.clone());
+                self.background.spawn_unwatched(async move {
+                    let extending = entry.extending.lock().await;
+                    let answer = reply.await;
+                    drop((operation, extending));
+                    if let Some(store) = store.upgrade() {
+                        store.on_claimed(&entry, asked, lifetime, answer);
                     }
                 });
             }
@@ -116,14 +160,14 @@ impl Shared {
     fn check_held(&self, entry: &Arc<Entry>) {
         if let Step::Pending(reply) = self.backend.get(&entry.conversation) {
             let (store, entry) = (self.me.clone(), entry.clone());
-            self.background.spawn(async move {
+            self.background.spawn_unwatched(async move {
                 let is_there = match reply.await {
                     Ok(Some(lock)) => lock.has_ticket_of(entry.owner),
                     Ok(None) => false,
                     Err(_) => return,
                 };
                 if !is_there && let Some(store) = store.upgrade() {
-                    store.on_claimed(&entry, Instant::now(), Ok(Claimed::Gone));
+                    store.on_missing(&entry);
                 }
             });
         }
@@ -143,6 +187,7 @@ impl Shared {
         &self,
         entry: &Arc<Entry>,
         asked: Instant,
+        lifetime: Duration,
         answer: Result<Claimed, LockError>,
     ) {
         match answer {
@@ -150,20 +195,22 @@ impl Shared {
                 number,
                 fencing_token,
             }) => {
-                entry.serve(number, fencing_token, asked);
+                entry.serve(number, fencing_token, asked, lifetime);
                 self.schedule_renewal(entry);
             }
+            // Somebody else is served: the storage was set back.
+            Ok(Claimed::Waiting { .. }) if entry.is_held_since(asked) => self.on_gone(entry),
             Ok(Claimed::Waiting { ahead, look_again }) => {
                 entry.set_ahead(ahead);
-                let look_at = Instant::now() + look_again;
-                self.lines.head_dies_at(&entry.conversation, look_at, self);
+                // Counted from before the storage was asked: rather too early
+                // than too late, however late the answer is noticed.
+                let id = &entry.conversation;
+                self.lines.head_dies_at(id, asked + look_again, asked, self);
             }
+            // It is not issued yet: the answer to that will tell.
+            Ok(Claimed::Gone) if entry.is_asked_for() => {}
             // Unless it left its line: then it gave the ticket back itself.
-            Ok(Claimed::Gone) => {
-                if let Some(entry) = self.lines.find(&entry.conversation, entry.owner) {
-                    self.on_gone(&entry);
-                }
-            }
+            Ok(Claimed::Gone) => self.on_missing(entry),
             Err(error) => self.on_claim_failed(entry, error),
         }
     }
@@ -173,29 +220,39 @@ impl Shared {
     fn on_claim_failed(&self, entry: &Arc<Entry>, error: LockError) {
         let id = &entry.conversation;
         telemetry::look_failed(id, &error);
-        if !entry.is_waiting() {
+        if entry.is_held() {
             self.schedule_renewal_soon(entry);
         } else if error.is_retryable() && error.kind() != LockErrorKind::NotReplicated {
-            let again = Instant::now() + self.poll_time();
-            self.lines.head_dies_at(id, again, self);
+            entry.set_trouble(error);
+            let now = Instant::now();
+            self.lines
+                .head_dies_at(id, now + self.poll_time(), now, self);
         } else {
             self.end(entry, error.for_conversation(id));
             self.finish_in_background(id, entry.leaving(), false);
         }
     }
 
+    /// The ticket is not there, unless its owner gave it back meanwhile.
+    fn on_missing(&self, entry: &Entry) {
+        if let Some(entry) = self.lines.find(&entry.conversation, entry.owner) {
+            self.on_gone(&entry);
+        }
+    }
+
     /// The storage says that the ticket is not there.
     fn on_gone(&self, entry: &Entry) {
         let conversation = &entry.conversation;
-        let kind = if entry.is_waiting() {
-            LockErrorKind::Gone
-        } else {
+        let kind = if entry.is_held() {
             LockErrorKind::Lost
+        } else {
+            LockErrorKind::Gone
         };
         self.end(entry, LockError::new(kind).for_conversation(conversation));
         // Where one went, its neighbours may have gone too.
         if kind == LockErrorKind::Gone {
-            self.lines.head_dies_at(conversation, Instant::now(), self);
+            let now = Instant::now();
+            self.lines.head_dies_at(conversation, now, now, self);
         }
     }
 
@@ -204,17 +261,18 @@ impl Shared {
     pub(crate) fn see_after_line(&self, conversation: &ConversationId) {
         let due = self.lines.due(conversation, Instant::now(), self);
         for entry in due.timed_out {
-            let error = LockError::new(LockErrorKind::TimedOut)
-                .for_conversation(conversation)
-                .after_waiting(entry.started.elapsed(), entry.ahead());
-            self.end(&entry, error);
-            self.finish_in_background(conversation, entry.leaving(), false);
+            if entry.time_out().is_some() {
+                self.lines.remove(conversation, entry.owner, self);
+                self.finish_in_background(conversation, entry.leaving(), false);
+            }
         }
         if let Some(entry) = due.look {
             // Unless the answer says otherwise: whoever is served now has the
             // lock for a lifetime at most.
-            let served_until = Instant::now() + entry.lifetime();
-            self.lines.head_dies_at(conversation, served_until, self);
+            let now = Instant::now();
+            let served_until = now + entry.lifetime();
+            self.lines
+                .head_dies_at(conversation, served_until, now, self);
             self.look(&entry, WokenBy::Timer);
         }
     }

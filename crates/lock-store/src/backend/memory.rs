@@ -216,6 +216,7 @@ impl Backend for InMemoryLockStore {
             telemetry::deleted(id);
             return Step::ready(Finished {
                 found: true,
+                in_doubt: false,
                 next: None,
             });
         }
@@ -252,7 +253,11 @@ impl Backend for InMemoryLockStore {
             Ok(found) => Some(found.remove().0),
             Err(_) => None,
         };
-        queues.last_token = queues.last_token.max(lock.last_token());
+        let replaced = old
+            .as_ref()
+            .map_or_else(FencingToken::default, TicketLock::last_token);
+        queues.last_token = queues.last_token.max(lock.last_token()).max(replaced);
+        lock.raise_last_token(queues.last_token);
         if !lock.is_empty() {
             queues
                 .by_id

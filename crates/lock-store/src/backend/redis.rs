@@ -343,7 +343,7 @@ impl Core {
         let ask = Ask::Finish(finish);
         let (mut finished, generation) = self.finish_once(id, &ask, limit).await?;
         if let Some(doubt) = doubt.filter(|doubt| doubt.generation != generation)
-            && !finished.found
+            && (!finished.found || finished.in_doubt)
         {
             tokio::time::sleep_until(doubt.until).await;
             let limit = Instant::now() + patience;
@@ -364,7 +364,9 @@ impl Core {
         if is_empty && finished.found {
             telemetry::deleted(id);
         }
-        finished.found |= done.repeated;
+        if done.repeated && !finished.found {
+            (finished.found, finished.in_doubt) = (true, true);
+        }
         Ok((finished, done.generation))
     }
 

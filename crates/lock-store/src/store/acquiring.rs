@@ -44,7 +44,7 @@ pub struct Acquiring<'s, M: Mode> {
 
 enum State {
     Fresh,
-    Asked(Reply),
+    Asked(Reply, Arc<Entry>),
     InLine(InLine),
     Over,
 }
@@ -100,16 +100,18 @@ impl<M: Mode> Acquiring<'_, M> {
                 // Wake-ups may come before the reply, so the entry is in its
                 // line before the request leaves.
                 store.background.remember_runtime();
-                let line = InLine::join(store.clone(), ask.entry(), None);
+                let entry = ask.entry();
+                let line = InLine::join(store.clone(), entry.clone(), None);
                 let resumptions = store.resumptions();
                 let store = store.clone();
-                self.state = State::Asked(Box::pin(async move {
+                let reply: Reply = Box::pin(async move {
                     let answer = reply.await;
                     drop(operation);
                     let issued =
                         answer.map_err(|error| error.for_conversation(&ask.conversation))?;
-                    Ok(ask.stand_in(&store, line, resumptions, &issued))
-                }));
+                    ask.stand_in(&store, line, resumptions, &issued)
+                });
+                self.state = State::Asked(reply, entry);
                 self.go_on(cx)
             }
         }
@@ -117,9 +119,21 @@ impl<M: Mode> Acquiring<'_, M> {
 
     fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
         match &mut self.state {
-            State::Asked(reply) => match ready!(reply.as_mut().poll(cx)) {
-                Ok(standing) => self.settle(standing, cx),
-                Err(error) => self.fail(error),
+            State::Asked(reply, entry) => match reply.as_mut().poll(cx) {
+                Poll::Ready(Ok(standing)) => self.settle(standing, cx),
+                Poll::Ready(Err(error)) => self.fail(error),
+                // Its time may be over before the storage answers. Dropping the
+                // reply gives the ticket back, if there is one.
+                Poll::Pending => match entry.poll_served(cx) {
+                    Poll::Ready(Err(error)) => self.fail(error),
+                    Poll::Ready(Ok(_)) | Poll::Pending => {
+                        self.request
+                            .store
+                            .alarms
+                            .keep_running(&self.request.store.me);
+                        Poll::Pending
+                    }
+                },
             },
             State::InLine(line) => match ready!(line.poll_turn(cx)) {
                 Ok(guard) => {
@@ -243,13 +257,14 @@ impl Ask {
         };
         telemetry::issued(&self.conversation, number);
         let entry = self.entry();
-        entry.set_ticket(number, fencing_token, ahead);
+        // New, so it cannot be over.
+        let _ = entry.set_ticket(number, fencing_token, ahead);
         let head_dies_at = Some(self.asked + look_again);
         let mut line = InLine::join(store.clone(), entry, head_dies_at);
         line.count_as_waiting();
         if line.missed_calls != missed_calls {
             // Its turn may have come before it could be called; or it is gone.
-            store.claim(&line.entry, self.asked);
+            store.look_again(&line.entry, self.asked);
         }
         Standing::InLine(line)
     }
@@ -261,14 +276,15 @@ impl Ask {
         mut line: InLine,
         resumptions: u64,
         issued: &Issued,
-    ) -> Standing {
-        match *issued {
+    ) -> Result<Standing, LockError> {
+        Ok(match *issued {
             Issued::Served {
                 number,
                 fencing_token,
             } => {
+                let guard = line.served_at_once(self.served(number, fencing_token))?;
                 self.tell_served(number);
-                Standing::Served(line.served_at_once(self.served(number, fencing_token)))
+                Standing::Served(guard)
             }
             Issued::Waiting {
                 number,
@@ -277,14 +293,14 @@ impl Ask {
                 look_again,
             } => {
                 telemetry::issued(&self.conversation, number);
-                line.entry.set_ticket(number, fencing_token, ahead);
+                line.entry.set_ticket(number, fencing_token, ahead)?;
                 line.count_as_waiting();
-                let head_dies_at = Instant::now() + look_again;
+                let (id, asked) = (&self.conversation, self.asked);
                 store
                     .lines
-                    .head_dies_at(&self.conversation, head_dies_at, store);
+                    .head_dies_at(id, asked + look_again, asked, store);
                 if store.resumptions() != resumptions {
-                    store.claim(&line.entry, Instant::now());
+                    store.look_again(&line.entry, Instant::now());
                 }
                 Standing::InLine(line)
             }
@@ -292,7 +308,7 @@ impl Ask {
                 line.without_ticket();
                 Standing::Taken
             }
-        }
+        })
     }
 
     #[inline]
@@ -316,7 +332,7 @@ impl<M: Mode> fmt::Debug for Acquiring<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Fresh => "Fresh",
-            State::Asked(_) => "Asked",
+            State::Asked(..) => "Asked",
             State::InLine(_) => "InLine",
             State::Over => "Over",
         };

@@ -33,10 +33,19 @@ impl Background {
         }
     }
 
-    /// Waits until all is done that was begun before.
+    /// As [`spawn`](Self::spawn), for work that leaves nothing behind if it is
+    /// not done: looks, and extensions.
+    pub(crate) fn spawn_unwatched(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let current = Handle::try_current().ok();
+        if let Some(runtime) = current.as_ref().or_else(|| self.runtime.get()) {
+            runtime.spawn(work);
+        }
+    }
+
+    /// Waits until all is done that was begun before. The tracker stays closed,
+    /// which keeps nobody from spawning, so that several may wait.
     pub(crate) async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        self.tasks.reopen();
     }
 }

@@ -14,6 +14,7 @@ use crate::error::LockError;
 use crate::identity::ConversationId;
 use crate::telemetry;
 use crate::ticket::TicketLock;
+use crate::wait::Call;
 
 impl LockStore {
     /// An empty lock for the conversation; nothing is stored.
@@ -140,7 +141,7 @@ impl LockStore {
             .finish(&id, Leaving::named(ticket))
             .resolve()
             .await?;
-        self.shared.watch_promoted(&id, &finished);
+        self.shared.watch_promoted(&id, &finished, Call::CanBeLost);
         Ok(())
     }
 

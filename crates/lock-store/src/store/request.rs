@@ -86,9 +86,10 @@ impl Request<'_, Lock> {
             }
         }?;
         match guard.release().await {
-            Err(error) if error.is_lost() => Err(error),
             // The work was protected; the rest is done in the background.
-            Err(_) | Ok(()) => Ok(outcome),
+            Err(error) if error.is_unavailable() => Ok(outcome),
+            Err(error) => Err(error),
+            Ok(()) => Ok(outcome),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::config::Timing;
 use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ClientId, ConversationId, Owner};
 use crate::telemetry;
-use crate::wait::{Lines, Watched};
+use crate::wait::{Call, Lines, Watched};
 
 /// A ticket that is given back.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +154,7 @@ impl Shared {
         match self.finish(id, leaving) {
             Step::Done(answer) => {
                 drop(operation);
-                self.on_finished_in_background(id, answer, holder);
+                self.on_finished_in_background(id, answer, Call::AtOnce, holder);
             }
             Step::Pending(reply) => {
                 let (store, id) = (self.me.clone(), id.clone());
@@ -162,7 +162,9 @@ impl Shared {
                     let answer = reply.await;
                     drop(operation);
                     match store.upgrade() {
-                        Some(store) => store.on_finished_in_background(&id, answer, holder),
+                        Some(store) => {
+                            store.on_finished_in_background(&id, answer, Call::CanBeLost, holder);
+                        }
                         None => drop(answer),
                     }
                 });
@@ -174,11 +176,12 @@ impl Shared {
         &self,
         id: &ConversationId,
         answer: Result<Finished, LockError>,
+        call: Call,
         holder: bool,
     ) {
         match answer {
             Ok(finished) => {
-                self.watch_promoted(id, &finished);
+                self.watch_promoted(id, &finished, call);
                 if holder && !finished.found {
                     telemetry::lost(&LockError::lost(id));
                 }

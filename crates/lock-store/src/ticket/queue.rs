@@ -98,6 +98,10 @@ impl TicketLock {
         self.tickets.iter()
     }
 
+    pub(crate) fn raise_last_token(&mut self, token: FencingToken) {
+        self.last_token = self.last_token.max(token);
+    }
+
     pub(crate) fn has_ticket_of(&self, owner: Owner) -> bool {
         self.tickets
             .iter()
@@ -189,7 +193,11 @@ impl TicketLock {
         let found = index.and_then(|index| self.tickets.remove(index)).is_some();
         self.drop_dead_heads(now, finish.claim_window, changes);
         let next = changes.wake;
-        Finished { found, next }
+        Finished {
+            found,
+            in_doubt: false,
+            next,
+        }
     }
 
     /// Drops every dead ticket at the head and promotes the one that becomes

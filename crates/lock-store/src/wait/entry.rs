@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::alarm::AlarmKey;
-use crate::error::LockError;
+use crate::error::{LockError, LockErrorKind};
 use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::store::Leaving;
 use crate::sync::Mutex;
@@ -33,11 +33,17 @@ pub(crate) struct Entry {
     progress: Mutex<Progress>,
     /// Tells everybody in `LockGuard::lost` that the lease changed.
     pub(crate) lease_changed: Notify,
+    /// Held by whoever extends the lease: of two extensions at once nobody
+    /// could say which one counts.
+    pub(crate) extending: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Progress {
     phase: Phase,
+    look: Look,
+    /// Why the last look had no answer.
+    trouble: Option<LockError>,
     number: u64,
     fencing_token: FencingToken,
     ahead: u64,
@@ -46,8 +52,19 @@ struct Progress {
     renewal: Option<AlarmKey>,
 }
 
+/// Whether somebody looks at the ticket just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    None,
+    UnderWay,
+    /// Its turn was called meanwhile, and the answer may be from before.
+    Again,
+}
+
 #[derive(Debug)]
 enum Phase {
+    /// The ticket is being asked for: nobody looks at it yet.
+    Asked,
     Waiting,
     Held {
         asked: Instant,
@@ -92,7 +109,9 @@ impl Entry {
             wait_until,
             keep_alive,
             progress: Mutex::new(Progress {
-                phase: Phase::Waiting,
+                phase: Phase::Asked,
+                look: Look::None,
+                trouble: None,
                 number: UNKNOWN,
                 fencing_token: FencingToken::default(),
                 ahead: 0,
@@ -101,24 +120,44 @@ impl Entry {
                 renewal: None,
             }),
             lease_changed: Notify::new(),
+            extending: tokio::sync::Mutex::new(()),
         })
     }
 
-    /// The ticket is there, and others are ahead of it.
-    pub(crate) fn set_ticket(&self, number: u64, token: FencingToken, ahead: u64) {
+    /// The ticket is there, and others are ahead of it. The error, if it is
+    /// over already.
+    pub(crate) fn set_ticket(
+        &self,
+        number: u64,
+        token: FencingToken,
+        ahead: u64,
+    ) -> Result<(), LockError> {
         let mut progress = self.progress.lock();
         progress.number = number;
         progress.fencing_token = token;
+        match &progress.phase {
+            Phase::Asked => progress.phase = Phase::Waiting,
+            Phase::Failed(error) => return Err(error.clone()),
+            Phase::Waiting | Phase::Held { .. } | Phase::Retired => return Ok(()),
+        }
         progress.ahead = ahead;
+        Ok(())
     }
 
-    /// The lease runs anew, from `asked` on. Ignored when it is over: what was
-    /// once said to be lost stays lost.
-    pub(crate) fn serve(&self, number: u64, token: FencingToken, asked: Instant) {
+    /// The lease runs for `lifetime` from `asked` on. Ignored when it is over:
+    /// what was once said to be lost stays lost.
+    pub(crate) fn serve(
+        &self,
+        number: u64,
+        token: FencingToken,
+        asked: Instant,
+        lifetime: Duration,
+    ) {
         let mut progress = self.progress.lock();
-        let until = asked + progress.lifetime;
+        let until = asked + lifetime;
+        progress.trouble = None;
         match progress.phase {
-            Phase::Waiting => {
+            Phase::Asked | Phase::Waiting => {
                 progress.number = number;
                 progress.fencing_token = token;
                 progress.ahead = 0;
@@ -138,12 +177,100 @@ impl Entry {
         }
     }
 
+    /// A lease of `lifetime` from `asked` on is being asked for. Should the
+    /// answer be lost, it may be no longer than that.
+    pub(crate) fn expect(&self, asked: Instant, lifetime: Duration) {
+        let mut progress = self.progress.lock();
+        if let Phase::Held { until, .. } = &mut progress.phase
+            && asked + lifetime < *until
+        {
+            *until = asked + lifetime;
+            drop(progress);
+            self.lease_changed.notify_waiters();
+        }
+    }
+
+    /// Whether somebody may look now: nobody else does, and its ticket may be
+    /// there. `called` says that its turn has come.
+    pub(crate) fn begin_look(&self, called: bool) -> bool {
+        let mut progress = self.progress.lock();
+        let may_look = match progress.phase {
+            Phase::Asked => called,
+            Phase::Waiting => true,
+            Phase::Held { .. } | Phase::Failed(_) | Phase::Retired => false,
+        };
+        match progress.look {
+            Look::None if may_look => progress.look = Look::UnderWay,
+            Look::UnderWay if called => {
+                progress.look = Look::Again;
+                return false;
+            }
+            Look::None | Look::UnderWay | Look::Again => return false,
+        }
+        may_look
+    }
+
+    /// The look is over; says whether its turn was called meanwhile.
+    pub(crate) fn end_look(&self) -> bool {
+        let look = &mut self.progress.lock().look;
+        std::mem::replace(look, Look::None) == Look::Again
+    }
+
+    /// Remembers why a look had no answer.
+    pub(crate) fn set_trouble(&self, trouble: LockError) {
+        self.progress.lock().trouble = Some(trouble);
+    }
+
+    /// Its owner has waited too long: ends it, unless its turn has come by
+    /// now.
+    pub(crate) fn time_out(&self) -> Option<LockError> {
+        let mut progress = self.progress.lock();
+        let error = match progress.phase {
+            Phase::Asked => LockError::unavailable("no answer to the request for a ticket"),
+            Phase::Waiting => {
+                let error = LockError::new(LockErrorKind::TimedOut)
+                    .after_waiting(self.started.elapsed(), progress.ahead);
+                match progress.trouble.take() {
+                    Some(trouble) => error.with_source(trouble),
+                    None => error,
+                }
+            }
+            Phase::Held { .. } | Phase::Failed(_) | Phase::Retired => return None,
+        };
+        let error = error.for_conversation(&self.conversation);
+        progress.phase = Phase::Failed(error.clone());
+        let waiter = progress.waiter.take();
+        drop(progress);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+        Some(error)
+    }
+
+    /// When its owner gives up. Whoever does not wait at all still waits for
+    /// the answer to its request.
+    pub(crate) fn gives_up_at(&self) -> Option<Instant> {
+        let phase = &self.progress.lock().phase;
+        self.wait_until.filter(|until| match phase {
+            Phase::Asked => *until > self.started,
+            Phase::Waiting => true,
+            Phase::Held { .. } | Phase::Failed(_) | Phase::Retired => false,
+        })
+    }
+
+    /// Has its future polled again.
+    pub(crate) fn wake(&self) {
+        if let Some(waiter) = self.progress.lock().waiter.take() {
+            waiter.wake();
+        }
+    }
+
     /// Ends it with an error, unless it is over; gives back the alarm that is
     /// set for it.
     #[must_use]
     pub(crate) fn fail(&self, error: LockError) -> Option<AlarmKey> {
         let mut progress = self.progress.lock();
-        if !matches!(progress.phase, Phase::Waiting | Phase::Held { .. }) {
+        if matches!(progress.phase, Phase::Failed(_) | Phase::Retired) {
             return None;
         }
         progress.phase = Phase::Failed(error);
@@ -169,7 +296,7 @@ impl Entry {
     pub(crate) fn poll_served(&self, cx: &mut Context<'_>) -> Poll<Result<Served, LockError>> {
         let mut progress = self.progress.lock();
         match &progress.phase {
-            Phase::Waiting => {
+            Phase::Asked | Phase::Waiting => {
                 let known = progress.waiter.as_ref();
                 if known.is_none_or(|known| !known.will_wake(cx.waker())) {
                     progress.waiter = Some(cx.waker().clone());
@@ -186,8 +313,27 @@ impl Entry {
         }
     }
 
+    /// Whether its ticket is there and others are ahead, as far as is known.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.progress.lock().phase, Phase::Waiting)
+    }
+
+    /// Whether its ticket is there, and its turn had come when this was asked.
+    pub(crate) fn is_held_since(&self, asked: Instant) -> bool {
+        match self.progress.lock().phase {
+            Phase::Held { asked: since, .. } => since <= asked,
+            _ => false,
+        }
+    }
+
+    /// Whether its turn has come and it is not over.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.progress.lock().phase, Phase::Held { .. })
+    }
+
+    /// Whether it is being asked for, and nothing is known of its ticket.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        matches!(self.progress.lock().phase, Phase::Asked)
     }
 
     pub(crate) fn lease(&self) -> Lease {
@@ -195,7 +341,7 @@ impl Entry {
             Phase::Held { until, .. } => Lease::Until(*until),
             Phase::Failed(error) => Lease::Over(error.clone()),
             // No guard exists for it, not yet or no more.
-            Phase::Waiting | Phase::Retired => Lease::Until(self.started),
+            Phase::Asked | Phase::Waiting | Phase::Retired => Lease::Until(self.started),
         }
     }
 

@@ -38,8 +38,10 @@ struct Line {
     id: ConversationId,
     /// By sequence, which is nearly the order of the tickets.
     entries: BTreeMap<u64, Arc<Entry>>,
-    /// When the head of the queue would be dead, as far as is known.
+    /// When the head of the queue would be dead, as far as is known, and when
+    /// that was asked.
     look_at: Option<Instant>,
+    asked: Option<Instant>,
     alarm: Option<AlarmKey>,
 }
 
@@ -86,7 +88,7 @@ impl Lines {
             line.look_at = Some(at);
             line.ring_by(at, store);
         }
-        if let Some(wait_until) = entry.wait_until.filter(|_| entry.is_waiting()) {
+        if let Some(wait_until) = entry.gives_up_at() {
             line.ring_by(wait_until, store);
         }
         line.entries.insert(entry.owner.sequence, entry);
@@ -131,14 +133,39 @@ impl Lines {
         line.entries.get(&owner.sequence).cloned()
     }
 
-    /// The head of the queue would be dead at that time: somebody of the line
-    /// has to look then.
-    pub(crate) fn head_dies_at(&self, id: &ConversationId, at: Instant, store: &Shared) {
-        let at = store.next_look(at);
+    /// The head of the queue would be dead at that time, as was asked then:
+    /// somebody of the line has to look. What was asked before something else
+    /// that is known can only make it earlier.
+    pub(crate) fn head_dies_at(
+        &self,
+        id: &ConversationId,
+        at: Instant,
+        asked: Instant,
+        store: &Shared,
+    ) {
         let (hash, mut lines) = self.lines_of(id);
-        if let Some(line) = lines.find_mut(hash, |line| line.id == *id) {
-            line.look_at = Some(at);
-            line.ring_by(at, store);
+        let Some(line) = lines.find_mut(hash, |line| line.id == *id) else {
+            return;
+        };
+        // In here: what is told meanwhile of lost wake-ups comes after it.
+        let mut at = store.next_look(at);
+        if line.asked.is_some_and(|known| known > asked) {
+            at = line.look_at.map_or(at, |known| known.min(at));
+        } else {
+            line.asked = Some(asked);
+        }
+        line.look_at = Some(at);
+        line.ring_by(at, store);
+    }
+
+    /// The ticket of `entry` is there: from now on it may give up waiting.
+    pub(crate) fn is_issued(&self, entry: &Entry, store: &Shared) {
+        let Some(gives_up_at) = entry.gives_up_at() else {
+            return;
+        };
+        let (hash, mut lines) = self.lines_of(&entry.conversation);
+        if let Some(line) = lines.find_mut(hash, |line| line.id == entry.conversation) {
+            line.ring_by(gives_up_at, store);
         }
     }
 
@@ -165,16 +192,15 @@ impl Lines {
         self.shards.iter().flat_map(first).collect()
     }
 
-    /// Everybody who holds and whose lease is watched.
-    pub(crate) fn holders(&self) -> Vec<Arc<Entry>> {
-        let mut holders = Vec::new();
+    /// Everybody who is in line.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        let mut all = Vec::new();
         for shard in &self.shards {
             for line in shard.lines.lock().iter() {
-                let entries = line.entries.values();
-                holders.extend(entries.filter(|entry| !entry.is_waiting()).cloned());
+                all.extend(line.entries.values().cloned());
             }
         }
-        holders
+        all
     }
 
     /// Takes what is due at `now`, and sets the alarm for what comes next.
@@ -187,27 +213,21 @@ impl Lines {
         let line = found.get_mut();
         line.alarm = None;
         let mut next = None;
-        for entry in line.entries.values().filter(|entry| entry.is_waiting()) {
-            match entry.wait_until {
+        for entry in line.entries.values() {
+            match entry.gives_up_at() {
                 Some(until) if until <= now => due.timed_out.push(entry.clone()),
                 Some(until) => next = Some(next.map_or(until, |next: Instant| next.min(until))),
                 None => {}
             }
-        }
-        for entry in &due.timed_out {
-            line.entries.remove(&entry.owner.sequence);
         }
         if line.look_at.is_some_and(|at| at <= now) {
             // The answer to the look says when to look next.
             line.look_at = None;
             due.look = line.first_waiter();
         }
-        let next = next.into_iter().chain(line.look_at).min();
-        if let Some(next) = next.filter(|_| line.entries.values().any(|e| e.is_waiting())) {
+        let look_at = line.look_at.filter(|_| line.first_waiter().is_some());
+        if let Some(next) = next.into_iter().chain(look_at).min() {
             line.ring_by(next, store);
-        }
-        if line.entries.is_empty() {
-            found.remove();
         }
         due
     }
@@ -227,6 +247,7 @@ fn find_or_make<'l>(
         id: id.clone(),
         entries: BTreeMap::new(),
         look_at: None,
+        asked: None,
         alarm: None,
     };
     let found = lines.entry(hash, |line| line.id == *id, |line| line.id.hash());
@@ -238,9 +259,8 @@ impl Line {
     /// could come before it is issued, and find it gone.
     fn first_waiter(&self) -> Option<Arc<Entry>> {
         let waiting = self.entries.values().filter(|entry| entry.is_waiting());
-        let numbered = waiting.filter_map(|entry| Some((entry.known_number()?, entry)));
-        let first = numbered.min_by_key(|(number, _)| *number);
-        first.map(|(_, entry)| entry.clone())
+        // Not by number: numbers begin anew when a storage lost its data.
+        waiting.min_by_key(|entry| entry.fencing_token()).cloned()
     }
 
     /// Sees to it that the alarm rings at that time or before.

@@ -150,6 +150,7 @@ impl InLine {
 
     /// The ticket is there, and others are ahead.
     pub(crate) fn count_as_waiting(&mut self) {
+        self.store.lines.is_issued(&self.entry, &self.store);
         self.counted = Some(CountedAsWaiting::begin(&self.entry));
     }
 
@@ -159,12 +160,13 @@ impl InLine {
         }
         let asked = Instant::now();
         let entry = &self.entry;
-        let claim = self.store.claim_for(entry, entry.lifetime(), asked);
+        let lifetime = entry.lifetime();
+        let claim = self.store.claim_for(entry, lifetime, asked);
         let answer = self.store.backend.claim(&entry.conversation, &claim);
         let answer = answer.resolve().await;
         let ahead = answer.as_ref().ok().copied();
         let error = answer.as_ref().err().cloned();
-        self.store.on_claimed(&self.entry, asked, answer);
+        self.store.on_claimed(&self.entry, asked, lifetime, answer);
         match (ahead, error) {
             (Some(Claimed::Waiting { ahead, .. }), _) => Ok(ahead),
             (_, Some(error)) => Err(error.for_conversation(&self.entry.conversation)),
@@ -179,13 +181,23 @@ impl InLine {
         }
     }
 
-    /// The ticket is served as soon as it is issued.
-    pub(crate) fn served_at_once(mut self, served: Served) -> LockGuard {
-        self.entry
-            .serve(served.number, served.fencing_token, served.asked);
+    /// The ticket is served as soon as it is issued. If its owner has given up
+    /// by now, dropping this gives the ticket back once more: the first time
+    /// it may not have been there.
+    pub(crate) fn served_at_once(mut self, served: Served) -> Result<LockGuard, LockError> {
+        let Served {
+            number,
+            fencing_token,
+            asked,
+        } = served;
+        let lifetime = self.entry.lifetime();
+        self.entry.serve(number, fencing_token, asked, lifetime);
+        if let super::Lease::Over(error) = self.entry.lease() {
+            return Err(error);
+        }
         self.store.schedule_renewal(&self.entry);
         self.armed = false;
-        self.guard(served)
+        Ok(self.guard(served))
     }
 
     /// No ticket was issued.
@@ -197,7 +209,10 @@ impl InLine {
     /// Waits for the turn. Not to be polled again when it is ready.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<LockGuard, LockError>> {
         let answer = match self.entry.poll_served(cx) {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.store.alarms.keep_running(&self.store.me);
+                return Poll::Pending;
+            }
             Poll::Ready(answer) => answer,
         };
         self.counted = None;

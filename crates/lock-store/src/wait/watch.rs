@@ -16,16 +16,34 @@ use crate::identity::ConversationId;
 use crate::store::{Leaving, Shared};
 use crate::sync::Mutex;
 
+/// How the storage calls the owner of a ticket that it promotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Before the step that promoted it is done.
+    AtOnce,
+    /// In a message that comes later, or not at all.
+    CanBeLost,
+}
+
 /// The conversations that have an alarm set for this.
 #[derive(Debug, Default)]
 pub(crate) struct Watched(Mutex<HashSet<ConversationId>>);
 
 impl Shared {
     /// Remembers to look again if the step promoted a ticket of another
-    /// client. Our own are claimed as they are promoted.
-    pub(crate) fn watch_promoted(&self, id: &ConversationId, finished: &Finished) {
-        let foreign = finished.next.is_some_and(|next| next.client != self.client);
-        if foreign && self.watched.0.lock().insert(id.clone()) {
+    /// client. One of our own is claimed as it is called; unless its `call` can
+    /// be lost, and then it is claimed now.
+    pub(crate) fn watch_promoted(&self, id: &ConversationId, finished: &Finished, call: Call) {
+        let Some(next) = finished.next else {
+            return;
+        };
+        if next.client == self.client {
+            if call == Call::CanBeLost
+                && let Some(entry) = self.lines.find(id, next)
+            {
+                self.on_called(&entry);
+            }
+        } else if self.watched.0.lock().insert(id.clone()) {
             let at = Instant::now() + self.timing.claim_window;
             self.alarms.set(at, Alarm::Watch(id.clone()), &self.me);
         }

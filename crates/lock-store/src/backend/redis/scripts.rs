@@ -262,6 +262,7 @@ pub(super) fn read_finish(reply: Value) -> Option<Answer<(Finished, bool)>> {
         Value::Int(1) => {
             let finished = Finished {
                 found: true,
+                in_doubt: false,
                 next: None,
             };
             return Some(Answer::alone((finished, true)));
@@ -273,6 +274,7 @@ pub(super) fn read_finish(reply: Value) -> Option<Answer<(Finished, bool)>> {
     let next = fields.text()?;
     let finished = Finished {
         found,
+        in_doubt: false,
         next: if next.is_empty() {
             None
         } else {

@@ -1,7 +1,9 @@
 //! From the configuration to a connection: where Redis is, how to speak to it,
 //! and who is the master just now.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
-    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisResult,
+    IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult,
     TlsCertificates,
 };
 use secrecy::ExposeSecret;
@@ -23,9 +25,9 @@ use crate::error::LockError;
 /// switch.
 const QUEUED_COMMANDS: usize = 1024;
 
-/// A server that speaks TLS answers its greeting within so long; one that does
-/// not may wait for more.
-const TLS_PROBE: Duration = Duration::from_secs(1);
+/// A server answers a greeting in its own manner within so long; in another one
+/// it may wait for more.
+const PROBE: Duration = Duration::from_secs(3);
 
 /// A server, as it is dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,10 +89,10 @@ impl Connector {
     /// [`Config`](crate::LockErrorKind::Config), without the secrets.
     pub(super) fn new(config: &RedisConfig) -> Result<Self, LockError> {
         let address = config.url.expose_secret();
-        let from_url = if address.contains("://") {
-            Some(parse_url(address)?)
-        } else {
+        let from_url = if is_host(address) {
             None
+        } else {
+            Some(parse_url(address)?)
         };
         let tls = match &from_url {
             Some(UrlParts { tls: true, .. }) => true,
@@ -196,19 +198,54 @@ impl Connector {
         let login = self.login.clone();
         let opened = self.dial(node, login, self.tls.as_ref(), pushes).await;
         match opened {
-            Ok(opened) => {
+            Ok(mut opened) => {
+                self.check_kind(node, &mut opened).await?;
                 self.was_connected.store(true, Ordering::Relaxed);
                 Ok(opened)
             }
             Err(error) => {
                 let trouble = Trouble::connecting(node, self.tls.is_some(), &error);
-                let is_new = !self.was_connected.load(Ordering::Relaxed);
-                let may_be_tls = is_new && trouble.is_silence() && self.tls.is_none();
-                if may_be_tls && self.speaks_tls(node).await {
-                    return Err(Trouble::speaks_tls(node));
+                let is_silent = trouble.is_silence() || error.is_timeout();
+                if is_silent && !self.was_connected.load(Ordering::Relaxed) {
+                    match self.tls {
+                        None if self.speaks_tls(node).await => {
+                            return Err(Trouble::speaks_tls(node));
+                        }
+                        Some(_) if self.speaks_plainly(node).await => {
+                            return Err(Trouble::speaks_no_tls(node));
+                        }
+                        _ => {}
+                    }
                 }
                 Err(trouble)
             }
+        }
+    }
+
+    /// That the server is of the kind that is configured.
+    async fn check_kind(
+        &self,
+        node: &Node,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Trouble> {
+        let hello = redis::cmd("HELLO");
+        let answer = within(self.timeout, hello.query_async(connection)).await;
+        let answer: HashMap<String, redis::Value> =
+            answer.map_err(|error| Trouble::connecting(node, self.tls.is_some(), &error))?;
+        let says = |field: &str| match answer.get(field) {
+            Some(redis::Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
+            Some(redis::Value::SimpleString(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let mode = says("mode");
+        match (&self.place, mode.as_str()) {
+            (Place::Here(_) | Place::Sentinels(..), "cluster") => Err(Trouble::is_cluster(node)),
+            (_, "sentinel") => Err(Trouble::is_sentinel(node)),
+            (Place::Cluster(_), "standalone") => Err(Trouble::no_cluster(node)),
+            (Place::Here(_), _) if ["replica", "slave"].contains(&&*says("role")) => {
+                Err(Trouble::no_master(node, "replica"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -262,12 +299,22 @@ impl Connector {
             root_cert: None,
         };
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        match within(TLS_PROBE, self.dial(node, login, Some(&any), deaf)).await {
+        match within(PROBE, self.dial(node, login, Some(&any), deaf)).await {
             Ok(_) => true,
             Err(error) => {
                 let text = error.to_string();
                 text.contains("certificate") || text.contains("NOAUTH") || text.contains("alert")
             }
+        }
+    }
+
+    /// A TLS greeting was answered with silence: tries a plain one, without any
+    /// secret.
+    async fn speaks_plainly(&self, node: &Node) -> bool {
+        let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+        match within(PROBE, self.dial(node, login, None, deaf)).await {
+            Ok(_) => true,
+            Err(error) => error.to_string().contains("NOAUTH"),
         }
     }
 
@@ -315,7 +362,12 @@ impl Connector {
             }
             Err(error) => Err(error),
         };
-        let at_sentinel = |error| Trouble::connecting(sentinel, tls.is_some(), &error);
+        let at_sentinel = |error: RedisError| {
+            if error.to_string().contains("unknown command") {
+                return Trouble::no_sentinel(sentinel);
+            }
+            Trouble::connecting(sentinel, tls.is_some(), &error)
+        };
         let mut connection = opened.map_err(at_sentinel)?;
         let asked = redis::cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
@@ -374,6 +426,13 @@ impl Default for Node {
     fn default() -> Self {
         Self::Tcp("localhost".into(), 6379)
     }
+}
+
+/// Whether it is a mere host name. What is neither that nor a URL is not shown:
+/// it may be a URL with a mistake, and have a password.
+fn is_host(address: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    address.parse::<Ipv6Addr>().is_ok() || !address.is_empty() && address.chars().all(is_name)
 }
 
 fn parse_url(url: &str) -> Result<UrlParts, LockError> {

@@ -19,6 +19,8 @@ pub(super) enum Ask {
     Finish(Finish),
     /// No script: a plain look at the list.
     Get,
+    /// No script: removes an element that nobody waits behind.
+    Leave(String),
     Delete,
     Put {
         claim_window: Duration,
@@ -94,6 +96,11 @@ impl Scripts {
                 command.arg(key).arg(0).arg(-1);
                 return command;
             }
+            Ask::Leave(element) => {
+                let mut command = redis::cmd("LREM");
+                command.arg(key).arg(1).arg(element);
+                return command;
+            }
             Ask::Issue(_) => &self.issue,
             Ask::Claim(_) => &self.claim,
             Ask::Finish(_) => &self.finish,
@@ -117,7 +124,7 @@ impl Scripts {
                     .arg(number(claim.number));
             }
             Ask::Finish(finish) => finish_arguments(&mut command, finish),
-            Ask::Get | Ask::Delete => {}
+            Ask::Get | Ask::Leave(_) | Ask::Delete => {}
             Ask::Put {
                 claim_window,
                 elements,
@@ -189,6 +196,11 @@ impl<T> Answer<T> {
         let changes = Changes::default();
         Self { of, changes }
     }
+}
+
+/// Whether an issue came to what most come to: nobody else was there.
+pub(super) fn was_alone(reply: &Value) -> bool {
+    matches!(reply, Value::BulkString(_))
 }
 
 /// `None` for what is no answer, or for one that was [too late](too_late).

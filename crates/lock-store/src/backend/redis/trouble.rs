@@ -68,6 +68,32 @@ impl Trouble {
         ))
     }
 
+    pub(super) fn is_cluster(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} is a cluster; set lock_store.deployment_mode: cluster"
+        ))
+    }
+
+    pub(super) fn no_cluster(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} is no cluster; see lock_store.deployment_mode"
+        ))
+    }
+
+    pub(super) fn is_sentinel(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} is a sentinel; set lock_store.deployment_mode: sentinel, and \
+             lock_store.endpoints to the sentinels"
+        ))
+    }
+
+    pub(super) fn no_sentinel(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} is no sentinel; see lock_store.endpoints and \
+             lock_store.deployment_mode"
+        ))
+    }
+
     pub(super) fn no_master(node: &Node, role: &str) -> Self {
         Self::passing(format!(
             "Redis at {node} should be the master, and says it is a {role}"
@@ -77,6 +103,13 @@ impl Trouble {
     pub(super) fn speaks_tls(node: &Node) -> Self {
         Self::lasting(format!(
             "Redis at {node} speaks TLS; set lock_store.use_ssl: true, or use a rediss:// URL"
+        ))
+    }
+
+    pub(super) fn speaks_no_tls(node: &Node) -> Self {
+        Self::lasting(format!(
+            "Redis at {node} does not speak TLS; set lock_store.use_ssl: false, or use a redis:// \
+             URL"
         ))
     }
 
@@ -103,23 +136,40 @@ impl Trouble {
             "wants a password; see lock_store.password"
         } else if has(&["NOPERM", "no permissions"]) {
             return Self::lasting(format!(
-                "Redis at {node} does not let this user do what is needed: {text}"
+                "Redis at {node} does not let this user do what is needed: {}; {}docs/REDIS.md \
+                 has the rights that it needs",
+                without_user(&text),
+                if text.contains("key") {
+                    "see lock_store.key_prefix; "
+                } else {
+                    ""
+                },
             ));
         } else if has(&["DB index is out of range", "invalid DB index"]) {
             "has no database of this number; see lock_store.db"
+        } else if has(&["unknown command 'SELECT'"]) {
+            return Self::is_sentinel(node);
         } else if has(&["SELECT is not allowed in cluster mode"]) {
-            "is a cluster; set lock_store.deployment_mode: cluster"
+            return Self::is_cluster(node);
         } else if has(&["protected mode"]) {
             "is in protected mode: it takes no connections from other machines without a password"
         } else if has(&["UnknownIssuer"]) {
             "has a certificate of an authority that is not known here; see \
              lock_store.ssl_ca_certs"
         } else if has(&["not valid for name", "NotValidForName"]) {
-            "has a certificate for another name; connect by the name that is in it"
+            "has a certificate for another name; give the name that is in it as \
+             lock_store.url or lock_store.host"
         } else if has(&["CertificateRequired", "certificate required"]) {
             "wants a certificate of this client; see lock_store.ssl_certfile"
+        } else if has(&[
+            "UnknownCA",
+            "BadCertificate",
+            "CertificateUnknown",
+            "CertificateExpired",
+        ]) {
+            "does not accept the certificate of this client; see lock_store.ssl_certfile"
         } else if tls && has(&["InvalidContentType", "corrupt message"]) {
-            "does not speak TLS; set lock_store.use_ssl: false, or use a redis:// URL"
+            return Self::speaks_no_tls(node);
         } else if has(&["invalid peer certificate", "fatal alert"]) {
             return Self::lasting(format!(
                 "Redis at {node} and this client do not agree: {text}"
@@ -127,7 +177,13 @@ impl Trouble {
         } else if error.kind() == ErrorKind::RESP3NotSupported {
             "is too old; it must be 6.2 or newer"
         } else if error.kind() == ErrorKind::Parse {
-            "is not a Redis: its answer makes no sense"
+            "is not a Redis: its answer makes no sense; see lock_store.url or lock_store.host, and \
+             lock_store.port"
+        } else if error.is_timeout() {
+            return Self::passing(format!(
+                "cannot reach Redis at {node}: no answer in time; is it a Redis, and is \
+                 lock_store.socket_timeout long enough?"
+            ));
         } else if is_hung_up(error) {
             return Self {
                 text: format!(
@@ -141,6 +197,17 @@ impl Trouble {
             return Self::passing(format!("cannot reach Redis at {node}: {}", plain(error)));
         };
         Self::lasting(format!("Redis at {node} {advice}"))
+    }
+}
+
+/// Newer servers name the user.
+fn without_user(text: &str) -> String {
+    match text
+        .split_once("User ")
+        .zip(text.split_once(" has no permissions"))
+    {
+        Some(((before, _), (_, after))) => format!("{before}this user has no permissions{after}"),
+        None => text.to_owned(),
     }
 }
 

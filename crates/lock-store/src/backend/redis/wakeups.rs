@@ -11,6 +11,7 @@ mod ear;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use redis::{PushInfo, PushKind, Value};
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::alone::Alone;
 use super::connect::Node;
 use super::keys::Tag;
 use super::route::{Cluster, Route};
@@ -27,14 +29,27 @@ use crate::identity::{ClientId, ConversationId, Owner};
 use crate::sync::Mutex;
 use crate::telemetry;
 
-/// Gives back a ticket that was called and that nobody here waits for.
-pub(super) type GiveBack = Box<dyn Fn(ConversationId, Owner) + Send + Sync>;
+/// Does with a ticket what a call says, as far as nobody else does.
+pub(super) type Respond = Box<dyn Fn(Response, ConversationId, Owner) + Send + Sync>;
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Response {
+    /// Nobody here waits for the ticket that was called: it goes back.
+    GiveBack,
+    /// Somebody queued behind a ticket that is gone by now: the queue is to be
+    /// seen after.
+    SeeAfter,
+}
 
 /// Who is called, and where calls come from.
 pub(super) struct Wakeups {
     steps: Arc<Steps>,
     listeners: Mutex<Vec<(ClientId, Weak<dyn Listener>)>>,
-    give_back: OnceLock<GiveBack>,
+    respond: OnceLock<Respond>,
+    /// Who is alone as far as we hear.
+    pub(super) alone: Alone,
+    all_hear: AtomicBool,
     state: Mutex<State>,
     /// Told when there are more channels to subscribe to.
     wanted_more: Notify,
@@ -71,7 +86,9 @@ impl Wakeups {
         let wakeups = Arc::new(Self {
             steps: steps.clone(),
             listeners: Mutex::default(),
-            give_back: OnceLock::new(),
+            respond: OnceLock::new(),
+            alone: Alone::default(),
+            all_hear: AtomicBool::new(false),
             state: Mutex::default(),
             wanted_more: Notify::new(),
             confirmed: Notify::new(),
@@ -87,8 +104,15 @@ impl Wakeups {
         wakeups
     }
 
-    pub(super) fn give_back_with(&self, give_back: GiveBack) {
-        let _ = self.give_back.set(give_back);
+    pub(super) fn respond_with(&self, respond: Respond) {
+        let _ = self.respond.set(respond);
+    }
+
+    /// Whether we hear whoever queues behind a ticket of ours. In a cluster
+    /// that would take a subscription for each ticket.
+    #[inline]
+    pub(super) fn hears_followers(&self) -> bool {
+        self.all_hear.load(Ordering::Acquire)
     }
 
     pub(super) fn listen(&self, client: ClientId, listener: &Weak<dyn Listener>) {
@@ -102,6 +126,16 @@ impl Wakeups {
             listener.wake_up(WakeUp::Suspended);
         }
         self.wanted_more.notify_waiters();
+    }
+
+    /// Sees to it that calls for this conversation are heard before long: a
+    /// holder is told when its ticket is taken away.
+    pub(super) fn hear_soon(&self, id: &ConversationId) {
+        if matches!(self.steps.route, Route::Cluster(..))
+            && self.state.lock().tags.insert(Tag::of(id))
+        {
+            self.wanted_more.notify_waiters();
+        }
     }
 
     /// Sees to it that calls for this conversation are heard. Says whether
@@ -209,6 +243,8 @@ impl Wakeups {
             state.ears.values().all(|ear| ear.hears)
         };
         if all {
+            let is_one = matches!(self.steps.route, Route::One(_));
+            self.all_hear.store(is_one, Ordering::Release);
             self.tell_all(&WakeUp::Resumed);
         }
     }
@@ -219,6 +255,8 @@ impl Wakeups {
             ear.hears = false;
             ear.channels.clear();
         }
+        self.all_hear.store(false, Ordering::Release);
+        self.alone.forget_all();
         self.tell_all(&WakeUp::Suspended);
     }
 
@@ -260,14 +298,18 @@ impl Wakeups {
             telemetry::strange_call(&String::from_utf8_lossy(message));
             return;
         };
-        let listeners = self.listeners.lock();
-        let known = listeners.iter().find(|(client, _)| *client == owner.client);
-        let listener = known.and_then(|(_, listener)| listener.upgrade());
-        drop(listeners);
-        let Some(listener) = listener else {
-            return;
+        let respond = |response, conversation| {
+            if let Some(respond) = self.respond.get() {
+                respond(response, conversation, owner);
+            }
         };
         let event = match word {
+            Word::Follow => {
+                if self.alone.follow(owner) {
+                    respond(Response::SeeAfter, conversation);
+                }
+                return;
+            }
             Word::Turn => WakeUp::Turn {
                 conversation: conversation.clone(),
                 owner,
@@ -277,12 +319,15 @@ impl Wakeups {
                 owner,
             },
         };
-        let is_known = listener.wake_up(event);
-        if !is_known
-            && matches!(word, Word::Turn)
-            && let Some(give_back) = self.give_back.get()
-        {
-            give_back(conversation, owner);
+        let listeners = self.listeners.lock();
+        let known = listeners.iter().find(|(client, _)| *client == owner.client);
+        let listener = known.and_then(|(_, listener)| listener.upgrade());
+        drop(listeners);
+        let Some(listener) = listener else {
+            return;
+        };
+        if !listener.wake_up(event) && word == Word::Turn {
+            respond(Response::GiveBack, conversation);
         }
     }
 
@@ -291,6 +336,7 @@ impl Wakeups {
         let word = match words.next()? {
             "turn" => Word::Turn,
             "gone" => Word::Gone,
+            "follow" => Word::Follow,
             _ => return None,
         };
         let owner = words.next()?.parse().ok()?;
@@ -299,10 +345,11 @@ impl Wakeups {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {
     Turn,
     Gone,
+    Follow,
 }
 
 impl fmt::Debug for Wakeups {

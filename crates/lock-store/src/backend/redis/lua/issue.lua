@@ -66,7 +66,7 @@ if not head then
   tell_all(owner)
   return {0, 0, now_text, expired, abandoned}
 end
-local last = at(-1)
+local last, followed = at(-1), call('LLEN', key) == 1
 ticket.number = last.number + 1
 if tonumber(last.token) >= now then
   ticket.token = string.format('%.0f', tonumber(last.token) + 1)
@@ -74,4 +74,9 @@ end
 local length = call('RPUSH', key, write(ticket))
 live_for(wait, false)
 tell_all(owner)
+-- One that was served at once, as its token and its lease still show, may not
+-- know that somebody waits behind it now.
+if followed and head.state == 'C' and head.since == head.token then
+  tell('follow', head.owner)
+end
 return {1, ticket.number, ticket.token, length - 1, head.dies - now, expired, abandoned}

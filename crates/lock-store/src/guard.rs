@@ -151,6 +151,7 @@ impl LockGuard {
             tokio::pin!(changed);
             // From here on no change is missed.
             changed.as_mut().enable();
+            self.held.store.alarms.keep_running(&self.held.store.me);
             match entry.lease() {
                 Lease::Over(error) => return error,
                 Lease::Until(until) if until <= Instant::now() => {
@@ -188,7 +189,9 @@ impl LockGuard {
         let entry = self.watch(false);
         let extending = entry.extending.lock().await;
         let asked = Instant::now();
-        entry.expect(asked, lifetime);
+        if entry.expect(asked, lifetime) {
+            self.held.store.schedule_renewal_within(entry, lifetime);
+        }
         let claim = self.held.store.claim_for(entry, lifetime, asked);
         let operation = telemetry::operation("claim");
         let answer = self

@@ -39,6 +39,13 @@ impl Shared {
         }
     }
 
+    /// The lease may have become as short as this.
+    pub(crate) fn schedule_renewal_within(&self, entry: &Arc<Entry>, lifetime: Duration) {
+        if entry.keep_alive {
+            self.set_renewal(entry, Instant::now() + lifetime / 3);
+        }
+    }
+
     /// The storage did not answer: tries again while the lease runs.
     pub(crate) fn schedule_renewal_soon(&self, entry: &Arc<Entry>) {
         if entry.keep_alive && entry.is_held() {

@@ -110,8 +110,7 @@ impl Shared {
         match self.backend.claim(&entry.conversation, &claim) {
             Step::Done(answer) => {
                 drop(operation);
-                entry.end_look();
-                self.on_claimed(entry, asked, lifetime, answer);
+                self.on_looked(entry, asked, lifetime, answer);
             }
             Step::Pending(reply) => {
                 let (store, entry) = (self.me.clone(), entry.clone());
@@ -119,19 +118,36 @@ impl Shared {
                     let answer = reply.await;
                     drop(operation);
                     if let Some(store) = store.upgrade() {
-                        let called = entry.end_look();
-                        store.on_claimed(&entry, asked, lifetime, answer);
-                        if called && entry.is_waiting() {
-                            store.on_called(&entry);
-                        }
+                        store.on_looked(&entry, asked, lifetime, answer);
                     }
                 });
             }
         }
     }
 
+    /// If the turn was called while the look was under way, its answer may be
+    /// from before: then it looks once more.
+    fn on_looked(
+        &self,
+        entry: &Arc<Entry>,
+        asked: Instant,
+        lifetime: Duration,
+        answer: Result<Claimed, LockError>,
+    ) {
+        let called = entry.end_look();
+        self.on_claimed(entry, asked, lifetime, answer);
+        if called {
+            self.on_called(entry);
+        }
+    }
+
     /// Extends the lease of a holder that is kept alive.
     pub(crate) fn extend_by_itself(&self, entry: &Arc<Entry>) {
+        let Ok(extending) = entry.extending.clone().try_lock_owned() else {
+            // What it asks for now could undo what is being asked for.
+            self.schedule_renewal_soon(entry);
+            return;
+        };
         let (asked, lifetime) = (Instant::now(), entry.lifetime());
         let claim = self.claim_for(entry, lifetime, asked);
         let operation = telemetry::operation("claim");
@@ -143,7 +159,6 @@ impl Shared {
             Step::Pending(reply) => {
                 let (store, entry) = (self.me.clone(), entry.clone());
                 self.background.spawn_unwatched(async move {
-                    let extending = entry.extending.lock().await;
                     let answer = reply.await;
                     drop((operation, extending));
                     if let Some(store) = store.upgrade() {

@@ -44,12 +44,22 @@ pub struct Acquiring<'s, M: Mode> {
 
 enum State {
     Fresh,
-    Asked(Reply, Arc<Entry>),
+    Asked(Box<Asked>),
     InLine(InLine),
     Over,
 }
 
-type Reply = Pin<Box<dyn Future<Output = Result<Standing, LockError>> + Send>>;
+/// A ticket that is being asked for. The reply is dropped before the place in
+/// line: whoever gives the ticket back must know that it may be there.
+struct Asked {
+    reply: Reply,
+    ask: Ask,
+    line: InLine,
+    /// How often wake-ups had come again when it was asked for.
+    resumptions: u64,
+}
+
+type Reply = Pin<Box<dyn Future<Output = Result<Issued, LockError>> + Send>>;
 
 // Nothing in it is pinned in place.
 impl<M: Mode> Unpin for Acquiring<'_, M> {}
@@ -100,18 +110,17 @@ impl<M: Mode> Acquiring<'_, M> {
                 // Wake-ups may come before the reply, so the entry is in its
                 // line before the request leaves.
                 store.background.remember_runtime();
-                let entry = ask.entry();
-                let line = InLine::join(store.clone(), entry.clone(), None);
-                let resumptions = store.resumptions();
-                let store = store.clone();
-                let reply: Reply = Box::pin(async move {
-                    let answer = reply.await;
-                    drop(operation);
-                    let issued =
-                        answer.map_err(|error| error.for_conversation(&ask.conversation))?;
-                    ask.stand_in(&store, line, resumptions, &issued)
-                });
-                self.state = State::Asked(reply, entry);
+                let line = InLine::join(store.clone(), ask.entry(), None);
+                self.state = State::Asked(Box::new(Asked {
+                    reply: Box::pin(async move {
+                        let answer = reply.await;
+                        drop(operation);
+                        answer
+                    }),
+                    ask,
+                    line,
+                    resumptions: store.resumptions(),
+                }));
                 self.go_on(cx)
             }
         }
@@ -119,18 +128,23 @@ impl<M: Mode> Acquiring<'_, M> {
 
     fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<M::Output, LockError>> {
         match &mut self.state {
-            State::Asked(reply, entry) => match reply.as_mut().poll(cx) {
-                Poll::Ready(Ok(standing)) => self.settle(standing, cx),
-                Poll::Ready(Err(error)) => self.fail(error),
-                // Its time may be over before the storage answers. Dropping the
-                // reply gives the ticket back, if there is one.
-                Poll::Pending => match entry.poll_served(cx) {
+            State::Asked(asked) => match asked.reply.as_mut().poll(cx) {
+                Poll::Ready(answer) => self.answered(answer, cx),
+                Poll::Pending => match asked.line.entry.poll_served(cx) {
+                    // Its turn came before the answer did.
+                    Poll::Ready(Ok(_)) => {
+                        if let State::Asked(asked) = std::mem::replace(&mut self.state, State::Over)
+                        {
+                            self.state = State::InLine(asked.line);
+                        }
+                        self.go_on(cx)
+                    }
+                    // Its time is over before the storage answers. Dropping it
+                    // gives the ticket back, if there is one.
                     Poll::Ready(Err(error)) => self.fail(error),
-                    Poll::Ready(Ok(_)) | Poll::Pending => {
-                        self.request
-                            .store
-                            .alarms
-                            .keep_running(&self.request.store.me);
+                    Poll::Pending => {
+                        let store = self.request.store;
+                        store.alarms.keep_running(&store.me);
                         Poll::Pending
                     }
                 },
@@ -143,6 +157,30 @@ impl<M: Mode> Acquiring<'_, M> {
                 Err(error) => self.fail(error),
             },
             State::Fresh | State::Over => panic!("polled after it was ready"),
+        }
+    }
+
+    /// The storage has answered.
+    fn answered(
+        &mut self,
+        answer: Result<Issued, LockError>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<M::Output, LockError>> {
+        let State::Asked(asked) = std::mem::replace(&mut self.state, State::Over) else {
+            return Poll::Pending;
+        };
+        let Asked {
+            ask,
+            line,
+            resumptions,
+            ..
+        } = *asked;
+        let standing = answer
+            .map_err(|error| error.for_conversation(&ask.conversation))
+            .and_then(|issued| ask.stand_in(self.request.store, line, resumptions, &issued));
+        match standing {
+            Ok(standing) => self.settle(standing, cx),
+            Err(error) => self.fail(error),
         }
     }
 

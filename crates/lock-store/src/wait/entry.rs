@@ -35,7 +35,7 @@ pub(crate) struct Entry {
     pub(crate) lease_changed: Notify,
     /// Held by whoever extends the lease: of two extensions at once nobody
     /// could say which one counts.
-    pub(crate) extending: tokio::sync::Mutex<()>,
+    pub(crate) extending: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Entry {
                 renewal: None,
             }),
             lease_changed: Notify::new(),
-            extending: tokio::sync::Mutex::new(()),
+            extending: Arc::default(),
         })
     }
 
@@ -179,7 +179,7 @@ impl Entry {
 
     /// A lease of `lifetime` from `asked` on is being asked for. Should the
     /// answer be lost, it may be no longer than that.
-    pub(crate) fn expect(&self, asked: Instant, lifetime: Duration) {
+    pub(crate) fn expect(&self, asked: Instant, lifetime: Duration) -> bool {
         let mut progress = self.progress.lock();
         if let Phase::Held { until, .. } = &mut progress.phase
             && asked + lifetime < *until
@@ -187,7 +187,9 @@ impl Entry {
             *until = asked + lifetime;
             drop(progress);
             self.lease_changed.notify_waiters();
+            return true;
         }
+        false
     }
 
     /// Whether somebody may look now: nobody else does, and its ticket may be
@@ -263,6 +265,7 @@ impl Entry {
         if let Some(waiter) = self.progress.lock().waiter.take() {
             waiter.wake();
         }
+        self.lease_changed.notify_waiters();
     }
 
     /// Ends it with an error, unless it is over; gives back the alarm that is

@@ -192,8 +192,12 @@ impl InLine {
         } = served;
         let lifetime = self.entry.lifetime();
         self.entry.serve(number, fencing_token, asked, lifetime);
-        if let super::Lease::Over(error) = self.entry.lease() {
-            return Err(error);
+        match self.entry.lease() {
+            super::Lease::Over(error) => return Err(error),
+            super::Lease::Until(until) if until <= Instant::now() => {
+                return Err(LockError::lost(&self.entry.conversation));
+            }
+            super::Lease::Until(_) => {}
         }
         self.store.schedule_renewal(&self.entry);
         self.armed = false;

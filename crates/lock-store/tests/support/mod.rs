@@ -5,6 +5,8 @@
 pub mod probe;
 pub mod redis;
 pub mod scenario;
+pub mod slow;
+pub mod slow_story;
 pub mod table;
 
 use std::sync::Arc;

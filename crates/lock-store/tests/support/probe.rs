@@ -50,4 +50,9 @@ impl<F: Future> Probe<F> {
             Poll::Pending => panic!("it is pending"),
         }
     }
+
+    /// Awaits what is left of it.
+    pub async fn rest(self) -> F::Output {
+        self.future.await
+    }
 }

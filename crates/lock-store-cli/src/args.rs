@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ pub(crate) enum Task {
 /// takes a ticket for each in the order read, processes it when its turn has
 /// come, and writes one JSON line when it is done: all fields of the input,
 /// and `seq` (its number in the input, from 0), `ticket`, `fencing_token`,
-/// `waited_ms` (from its ticket to the begin of processing), `held_ms` (from
-/// there to its end), `status` (`ok` or `error`), and `response` or `error`.
+/// `waited_ms` (from asking for its ticket to the begin of processing),
+/// `held_ms` (from there to its end), `status` (`ok` or `error`), and `response` or `error`.
 ///
 /// A message is processed by a COMMAND that is started for it, by a server
 /// that it is posted to (--post), or, without either, it is echoed.
@@ -50,6 +51,20 @@ pub(crate) enum Task {
 /// No message is lost: one that could not be processed has its line with the
 /// status `error`, and a line that is not a message is reported with its
 /// number on standard error.
+///
+/// Several processes, on one machine or many, share their conversations if
+/// they share a Redis (--redis): of all messages of a conversation, whichever
+/// process has them, one at a time is processed, in the order of the tickets.
+/// While Redis cannot be reached, tickets are asked for until it can, or until
+/// --wait-timeout. A ticket that is lost before its message was begun, as when
+/// Redis lost its data, is replaced by a new one; the messages of an input stay
+/// in order.
+///
+/// If the lock is lost while a message is processed (its lease ran out, or
+/// Redis lost its data), the processing is stopped, as the next message of the
+/// conversation may be processed elsewhere. The message is an error that says
+/// so, with the response if that was complete; it is not processed again, as it
+/// may have had its effects.
 ///
 /// Ctrl-C stops reading, finishes what was begun, and says what was not; a
 /// second one stops at once.
@@ -107,12 +122,25 @@ pub(crate) struct ProcessArgs {
     #[arg(long, value_name = "NAME", default_value = "sender")]
     pub(crate) id_field: String,
 
+    /// The Redis that has the locks, such as redis://localhost:6379/1, so that
+    /// several processes share them.
+    ///
+    /// If it cannot be reached at the start, that is an error; later outages
+    /// are waited out. endpoints.yml is not read. A password in the URL is seen
+    /// by whoever lists the processes: rather write it into a file for
+    /// --endpoints, as ${NAME}, which is read from the environment.
+    #[arg(long, value_name = "URL", conflicts_with = "endpoints")]
+    pub(crate) redis: Option<RedisUrl>,
+
     /// A file with a `lock_store` block [default: endpoints.yml if there is
     /// one here, else the locks are in memory].
     ///
     /// TICKET_LOCK_LIFETIME in the environment overrides its lock_lifetime.
     /// Its wait_timeout and keep_alive do not count here: see the options of
-    /// these names.
+    /// these names. With `type: redis` and `fallback: in_memory`, the default,
+    /// the locks are in memory, and not shared, if Redis cannot be reached at
+    /// the start, until it can: a warning says so. Use `fallback: none` where
+    /// several processes share the conversations.
     #[arg(long, value_name = "FILE")]
     pub(crate) endpoints: Option<PathBuf>,
 
@@ -122,7 +150,7 @@ pub(crate) struct ProcessArgs {
     pub(crate) lifetime: Option<Duration>,
 
     /// How long a message waits for its turn before it is an error [default:
-    /// no limit].
+    /// no limit]. The time in which Redis cannot be reached counts.
     ///
     /// Counted from its ticket on, so not while it is kept in the temporary
     /// file (see --read-ahead).
@@ -137,6 +165,28 @@ pub(crate) struct ProcessArgs {
     /// No progress and no summary on standard error; errors are still shown.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// A URL that may hold a password, so that it is never shown.
+#[derive(Clone)]
+pub(crate) struct RedisUrl(String);
+
+impl RedisUrl {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RedisUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisUrl(..)")
+    }
 }
 
 /// The longest time that an option takes, as in the library.
@@ -190,7 +240,10 @@ macro_rules! process_examples {
           Follow a log whose conversations are named by the field `user`
   lock-store process examples/messages.jsonl --concurrency 8 \\
       --post http://localhost:5005/webhooks/rest/webhook > replies.jsonl
-          Send each message to a Rasa server, at most 8 at once"
+          Send each message to a Rasa server, at most 8 at once
+  lock-store process monday.jsonl --redis redis://localhost:6379/1 -- ./reply &
+  lock-store process tuesday.jsonl --redis redis://localhost:6379/1 -- ./reply
+          Two processes, and more elsewhere, share the conversations"
     };
 }
 

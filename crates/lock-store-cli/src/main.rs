@@ -7,6 +7,8 @@
 //! and `process/output` writes its line.
 
 mod args;
+mod log;
+mod patient;
 mod process;
 mod screen;
 mod settings;
@@ -16,9 +18,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
 
 use args::{Args, Task};
+use log::Log;
 use screen::Screen;
 use settings::Settings;
 
@@ -28,22 +30,22 @@ const WRONG_USE: u8 = 2;
 fn main() -> ExitCode {
     let args = Args::parse();
     let screen = Screen::new();
-    log_to(&screen, args.verbose);
-    let code = run(args, &screen).unwrap_or_else(|error| {
-        screen.say(format_args!("error: {error:#}"));
+    let log = Log::start(&screen, args.verbose);
+    let code = run(args, &screen, &log).unwrap_or_else(|error| {
+        screen.say(format_args!("error: {}", in_one_line(&error)));
         WRONG_USE
     });
     ExitCode::from(code)
 }
 
-fn run(args: Args, screen: &Screen) -> anyhow::Result<u8> {
+fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
     let code = match args.task {
         Task::Process(args) => runtime.block_on(async {
-            let settings = Settings::new(args).await?;
+            let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
     };
@@ -53,16 +55,32 @@ fn run(args: Args, screen: &Screen) -> anyhow::Result<u8> {
     code
 }
 
-fn log_to(screen: &Screen, verbose: u8) {
-    let default = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(screen.clone())
-        .with_ansi(false)
-        .init();
+/// An error and its causes, without those that the texts before have already.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let wrong = |text| in_one_line(&anyhow!("at the bottom").context(text));
+        assert_eq!(wrong("on top"), "on top: at the bottom");
+        assert_eq!(
+            wrong("on top: at the bottom; try again"),
+            "on top: at the bottom; try again"
+        );
+    }
 }

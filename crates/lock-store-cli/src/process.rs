@@ -12,10 +12,15 @@ mod progress;
 mod spool;
 mod stop;
 mod summary;
+mod waiting;
 mod window;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
+use lock_store::LockStore;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 use crate::screen::{Results, Screen};
 use crate::settings::Settings;
@@ -27,6 +32,9 @@ use output::{Lost, Output};
 use progress::{InProgress, Progress};
 use stop::{NotBegun, Reason, Stop};
 use summary::Tally;
+
+/// How long whoever wants to stop waits for tickets to be given back.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Every message was processed.
 const ALL_WELL: u8 = 0;
@@ -63,7 +71,7 @@ async fn run_to_the_end(settings: Settings, screen: &Screen, stop: &Stop) -> any
     let input = Input::start(source.reader, id_field).context("no thread to read")?;
     let (output, written) =
         Output::start(Results::open(screen)?, stop.clone()).context("no thread to write")?;
-    let (reports, reported) = mpsc::unbounded_channel();
+    let (done, processed) = mpsc::unbounded_channel();
     let shared = Shared {
         tickets,
         handler,
@@ -71,14 +79,12 @@ async fn run_to_the_end(settings: Settings, screen: &Screen, stop: &Stop) -> any
         output,
         in_progress: InProgress::default(),
         stop: stop.clone(),
-        reports,
+        done,
     };
-    let dispatcher = Dispatcher::new(store.clone(), read_ahead, shared, reported);
+    let dispatcher = Dispatcher::new(store.clone(), read_ahead, shared, processed);
     let (tally, not_begun) = dispatcher.run(input, &source.name, progress).await;
     let lost = written.lost().await;
-    if let Err(error) = store.close().await {
-        tracing::warn!(%error, "closing the store");
-    }
+    close(&store, stop.reason().is_some()).await;
     let end = End {
         reason: stop.reason(),
         tally,
@@ -87,6 +93,17 @@ async fn run_to_the_end(settings: Settings, screen: &Screen, stop: &Stop) -> any
     };
     end.tell(screen, quiet);
     Ok(end.exit_code())
+}
+
+/// Waits until every ticket is given back. If Redis cannot be reached, that is
+/// at the end of a lease; whoever wants to stop does not wait for that.
+async fn close(store: &LockStore, soon: bool) {
+    let limit = if soon { SOON } else { Duration::MAX };
+    match timeout(limit, store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "closing the store"),
+        Err(_) => tracing::warn!("not every ticket could be given back; they will expire"),
+    }
 }
 
 /// How it ended.

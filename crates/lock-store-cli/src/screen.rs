@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd as _;
 
+use crate::patient::Patient;
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// A handle on standard error.
 #[derive(Debug, Clone)]
@@ -41,7 +41,8 @@ impl Screen {
 
 impl Write for &Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bar.suspend(|| io::stderr().lock().write(bytes))
+        let mut stderr = Patient(io::stderr());
+        self.bar.suspend(|| stderr.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -49,17 +50,9 @@ impl Write for &Screen {
     }
 }
 
-impl<'a> MakeWriter<'a> for Screen {
-    type Writer = &'a Screen;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
 /// Standard output, without a buffer of its own.
 pub(crate) struct Results {
-    file: File,
+    file: Patient<File>,
     /// What is to be kept off while a line is written.
     screen: Option<Screen>,
 }
@@ -67,8 +60,9 @@ pub(crate) struct Results {
 impl Results {
     pub(crate) fn open(screen: &Screen) -> io::Result<Self> {
         let stdout = io::stdout();
+        let file = File::from(stdout.as_fd().try_clone_to_owned()?);
         Ok(Self {
-            file: stdout.as_fd().try_clone_to_owned()?.into(),
+            file: Patient(file),
             // A pipe may be full for long, and the bar would stand still.
             screen: stdout.is_terminal().then(|| screen.clone()),
         })

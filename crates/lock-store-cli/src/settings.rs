@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use lock_store::{LockStore, LockStoreConfig};
+use lock_store::{Fallback, LockStore, LockStoreConfig, RedisConfig, StoreType};
 
-use crate::args::ProcessArgs;
+use crate::args::{ProcessArgs, RedisUrl};
+use crate::log::Log;
+use crate::patient::Patient;
 use crate::process::handler::{Command, Handler, Post};
 
 /// A server that has not answered for as long as Rasa's lock would be held.
@@ -45,16 +47,26 @@ pub(crate) struct TicketOptions {
     pub(crate) keep_alive: bool,
 }
 
+impl TicketOptions {
+    /// How long whoever waits since then may go on waiting.
+    pub(crate) fn wait_left(&self, since: Instant) -> Duration {
+        self.wait_timeout.saturating_sub(since.elapsed())
+    }
+}
+
 impl Settings {
-    pub(crate) async fn new(args: ProcessArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn new(args: ProcessArgs, log: &Log) -> anyhow::Result<Self> {
         let handler = handler(args.command, args.post, args.timeout)?;
-        let mut config = config(args.endpoints)?;
+        let mut config = match &args.redis {
+            Some(url) => shared(url)?,
+            None => config(args.endpoints)?,
+        };
         if let Some(lifetime) = args.lifetime {
             config.timing.lock_lifetime = lifetime;
         }
         Ok(Self {
             source: Source::open(args.file)?,
-            store: LockStore::create(&config).await?,
+            store: store(&config, log).await?,
             tickets: TicketOptions {
                 lifetime: config.timing.lock_lifetime,
                 wait_timeout: args.wait_timeout.unwrap_or(Duration::MAX),
@@ -96,10 +108,41 @@ fn config(endpoints: Option<PathBuf>) -> anyhow::Result<LockStoreConfig> {
     let default = Path::new(DEFAULT_ENDPOINTS);
     let config = match endpoints {
         Some(path) => LockStoreConfig::from_endpoints(path),
-        None if default.exists() => LockStoreConfig::from_endpoints(default),
-        None => LockStoreConfig::from_yaml(""),
+        None if is_absent(default) => LockStoreConfig::from_yaml(""),
+        None => LockStoreConfig::from_endpoints(default),
     };
     Ok(config?)
+}
+
+/// Only what is surely not there may be left out: whoever has their locks in
+/// Redis must not get others because the file cannot be read just now.
+fn is_absent(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Locks that several processes share. Without Redis they would not, so there
+/// is nothing to fall back to.
+fn shared(url: &RedisUrl) -> anyhow::Result<LockStoreConfig> {
+    let url = url.expose();
+    if !url.contains("://") {
+        // Not shown: it may hold a password.
+        bail!("--redis must be a URL such as redis://localhost:6379/1");
+    }
+    Ok(LockStoreConfig {
+        store_type: StoreType::Redis,
+        redis: RedisConfig {
+            fallback: Fallback::None,
+            ..RedisConfig::from_url(url)
+        },
+        ..LockStoreConfig::from_yaml("")?
+    })
+}
+
+async fn store(config: &LockStoreConfig, log: &Log) -> anyhow::Result<LockStore> {
+    let held = log.hold();
+    let store = LockStore::create(config).await?;
+    held.show();
+    Ok(store)
 }
 
 impl Source {
@@ -117,7 +160,7 @@ impl Source {
             return Ok(Self {
                 name: "standard input".into(),
                 bytes: None,
-                reader: Box::new(stdin),
+                reader: Box::new(Patient(stdin)),
             });
         }
         let name = path.display().to_string();
@@ -129,7 +172,7 @@ impl Source {
         let file = File::open(&path).with_context(cannot_read)?;
         Ok(Self {
             bytes: is.is_file().then_some(is.len()),
-            reader: Box::new(file),
+            reader: Box::new(Patient(file)),
             name,
         })
     }

@@ -38,3 +38,15 @@ fn it_names_what_a_command_finds_in_its_environment() {
 fn the_short_help_has_an_example_too() {
     assert!(help(&["process", "-h"]).contains("-- jq .message"));
 }
+
+#[test]
+fn it_shows_how_processes_share_their_conversations() {
+    for part in [
+        "lock-store process monday.jsonl --redis redis://localhost:6379/1",
+        "Several processes, on one machine or many",
+        "If the lock is lost while a message is processed",
+    ] {
+        let text = help(&["process", "--help"]);
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+}

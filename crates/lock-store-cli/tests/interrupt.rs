@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::process::Stdio;
+use std::fs::File;
+use std::process::{Command, Stdio};
 
 use common::{Place, Running, until, until_exists, wait_for, write_to};
 use nix::errno::Errno;
@@ -143,4 +144,37 @@ fn a_terminals_ctrl_c_does_not_reach_the_commands() {
         group.is_i64() && *group != i64::from(ours.as_raw()),
         "{group}"
     );
+}
+
+#[test]
+fn under_nohup_it_outlives_its_terminal() {
+    let place = Place::new();
+    let lock_store = place.command(["-"]);
+    // What `nohup` does, but for the outputs.
+    let mut nohup = Command::new("sh");
+    nohup
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(lock_store.get_program())
+        .args(lock_store.get_args())
+        .current_dir(place.path(""))
+        .stdin(Stdio::piped())
+        .stdout(File::create(place.path("stdout")).unwrap())
+        .stderr(File::create(place.path("stderr")).unwrap());
+    let mut running = place.start(&mut nohup);
+    write_to(&mut running, &common::message("a", "one"));
+    until("the first result", || place.read("stdout").ends_with('\n'));
+    running.signal(Signal::SIGHUP);
+    write_to(&mut running, &common::message("a", "two"));
+    until("the second result", || {
+        place.read("stdout").matches('\n').count() == 2
+    });
+    drop(running.child().stdin.take());
+    let ended = running.ended();
+    assert_eq!(ended.results(0).len(), 2);
+    assert!(!ended.stderr.contains("finishing"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_it_the_end_of_the_terminal_ends_it() {
+    interrupted(Signal::SIGHUP, 129);
 }

@@ -1,11 +1,10 @@
 //! The worker of a conversation: takes its messages one after the other,
 //! waits for the turn of each, and has it processed.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lock_store::{ConversationId, LockError, LockGuard, Place};
+use lock_store::{ConversationId, LockError, LockErrorKind, LockGuard};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::handler::Handler;
@@ -13,7 +12,8 @@ use super::message::Message;
 use super::outcome::Outcome;
 use super::output::Output;
 use super::progress::InProgress;
-use super::stop::{NotBegun, Stop, Stopped};
+use super::stop::{NotBegun, Stop};
+use super::waiting::Waiting;
 use crate::settings::TicketOptions;
 
 /// What all workers share.
@@ -26,26 +26,7 @@ pub(crate) struct Shared {
     pub(crate) output: Output,
     pub(crate) in_progress: InProgress,
     pub(crate) stop: Stop,
-    pub(crate) reports: mpsc::UnboundedSender<Report>,
-}
-
-/// What a worker is given, in the order in which the tickets were taken.
-pub(crate) enum Work {
-    Message(Box<Message>, Instant, Taken),
-    /// Instead of one that was lost.
-    Ticket(Taken),
-}
-
-/// A ticket, or why none could be taken.
-pub(crate) type Taken = Result<Place, LockError>;
-
-/// What a worker tells the dispatcher.
-pub(crate) enum Report {
-    /// A message has its line.
-    Done(Done),
-    /// A ticket was lost before its message was begun, and another one is
-    /// needed.
-    TicketLost(ConversationId),
+    pub(crate) done: mpsc::UnboundedSender<Done>,
 }
 
 /// A message that is done.
@@ -56,161 +37,96 @@ pub(crate) struct Done {
     pub(crate) ok: bool,
 }
 
-/// The worker. Messages and tickets of a conversation are both in order, but
-/// not tied to each other: if a ticket is lost, its message takes the next
-/// one, so that no message overtakes another.
-pub(crate) struct Worker {
-    id: ConversationId,
-    shared: Arc<Shared>,
-    work: mpsc::UnboundedReceiver<Work>,
-    messages: VecDeque<(Box<Message>, Instant)>,
-    tickets: VecDeque<Taken>,
+/// The turn of a message, and its slot; or why it did not come.
+type Turn<'s> = Result<(LockGuard, SemaphorePermit<'s>), LockError>;
+
+/// Works until there is no more, or until the stop; then returns what was not
+/// begun.
+pub(crate) async fn work(mut waiting: Waiting, shared: Arc<Shared>) -> NotBegun {
+    let mut stopped = shared.stop.listen();
+    loop {
+        let turn = tokio::select! {
+            biased;
+            () = stopped.wait() => break,
+            turn = next_turn(&mut waiting, &shared) => turn,
+        };
+        let Some((turn, (message, since))) = turn.zip(waiting.begin()) else {
+            break;
+        };
+        // In a box: it is large, and few of many workers process at a time.
+        let processed = Box::pin(process(&shared, &message, since, turn));
+        let done = waiting.meanwhile(processed).await;
+        // The dispatcher is there for as long as its workers.
+        let _ = shared.done.send(done);
+    }
+    waiting.leave()
 }
 
-impl Worker {
-    pub(crate) fn new(
-        id: ConversationId,
-        shared: Arc<Shared>,
-        work: mpsc::UnboundedReceiver<Work>,
-    ) -> Self {
-        Self {
-            id,
-            shared,
-            work,
-            messages: VecDeque::new(),
-            tickets: VecDeque::new(),
-        }
+/// Waits for a message, for the turn of the conversation, and then for a slot:
+/// what waits for its turn takes no slot.
+async fn next_turn<'s>(waiting: &mut Waiting, shared: &'s Shared) -> Option<Turn<'s>> {
+    if !waiting.has_message().await {
+        return None;
     }
-
-    /// Works until there is no more, or until the stop; then returns what it
-    /// did not begin.
-    pub(crate) async fn run(mut self) -> NotBegun {
-        let shared = self.shared.clone();
-        let mut stopped = shared.stop.listen();
-        while let Some((message, taken)) = self.next_message(&mut stopped).await {
-            let turn = tokio::select! {
-                biased;
-                () = stopped.wait() => {
-                    self.messages.push_front((message, taken));
-                    break;
-                }
-                turn = self.turn(&shared.slots) => turn,
-            };
-            let done = process(&shared, &message, taken, turn).await;
-            // The dispatcher is there for as long as its workers.
-            let _ = shared.reports.send(Report::Done(done));
-        }
-        self.leave()
-    }
-
-    async fn next_message(&mut self, stopped: &mut Stopped) -> Option<(Box<Message>, Instant)> {
-        while self.messages.is_empty() {
-            let work = tokio::select! {
-                biased;
-                () = stopped.wait() => None,
-                work = self.work.recv() => work,
-            }?;
-            self.accept(work);
-        }
-        self.messages.pop_front()
-    }
-
-    fn accept(&mut self, work: Work) {
-        let ticket = match work {
-            Work::Message(message, taken, ticket) => {
-                self.messages.push_back((message, taken));
-                ticket
-            }
-            Work::Ticket(ticket) => ticket,
+    loop {
+        let turn = match waiting.ticket().await {
+            Ok(place) => waiting.meanwhile(place.wait()).await,
+            Err(error) => return Some(Err(error)),
         };
-        self.tickets.push_back(ticket);
-    }
-
-    /// Waits for the turn of the conversation, and then for a slot: what
-    /// waits for its turn takes no slot.
-    async fn turn<'s>(
-        &mut self,
-        slots: &'s Semaphore,
-    ) -> Result<(LockGuard, SemaphorePermit<'s>), LockError> {
-        loop {
-            match self.next_ticket().await?.wait().await {
-                Ok(guard) => {
-                    if let Some(slot) = self.slot(slots, &guard).await {
-                        return Ok((guard, slot));
-                    }
+        let error = match turn {
+            Ok(guard) => {
+                // What is seldom needed is in a box: every waiting conversation
+                // has room for what is not.
+                let slot = match shared.slots.try_acquire() {
+                    Ok(slot) => Some(slot),
+                    Err(_) => waiting.meanwhile(Box::pin(slot(shared, &guard))).await,
+                };
+                if let Some(slot) = slot
+                    && !guard.is_lost()
+                {
+                    return Some(Ok((guard, slot)));
                 }
-                Err(error) if error.is_gone() || error.is_lost() => {
-                    tracing::info!(%error, "taking another ticket");
-                }
-                Err(error) => return Err(error),
+                waiting.meanwhile(Box::pin(guard.lost())).await
             }
-            let lost = Report::TicketLost(self.id.clone());
-            let _ = self.shared.reports.send(lost);
+            Err(error) if needs_another_ticket(&error) => error,
+            Err(error) => return Some(Err(error)),
+        };
+        tracing::info!(%error, "taking another ticket");
+        if let Err(error) = waiting.lost(error) {
+            return Some(Err(error));
         }
     }
+}
 
-    /// Waits for a slot; `None` if the lock was lost meanwhile.
-    async fn slot<'s>(
-        &self,
-        slots: &'s Semaphore,
-        guard: &LockGuard,
-    ) -> Option<SemaphorePermit<'s>> {
-        if let Ok(slot) = slots.try_acquire() {
-            return (!guard.is_lost()).then_some(slot);
-        }
-        // Never closed, so there will be one.
-        let slot = slots.acquire().await.ok()?;
-        let TicketOptions {
-            lifetime,
-            keep_alive,
-            ..
-        } = self.shared.tickets;
-        if !keep_alive && let Err(error) = guard.extend(lifetime).await {
-            // Its processing has what is left of its lease.
-            tracing::info!(%error, "a whole lease from here on");
-        }
-        (!guard.is_lost()).then_some(slot)
-    }
+/// Whether a ticket went before its message was begun.
+fn needs_another_ticket(error: &LockError) -> bool {
+    matches!(
+        error.kind(),
+        LockErrorKind::Gone | LockErrorKind::Lost | LockErrorKind::NotReplicated
+    )
+}
 
-    /// There is one for each message, and one is on its way for each that was
-    /// lost. When dropped, no ticket is lost.
-    async fn next_ticket(&mut self) -> Taken {
-        loop {
-            if let Some(ticket) = self.tickets.pop_front() {
-                return ticket;
-            }
-            match self.work.recv().await {
-                Some(work) => self.accept(work),
-                // Only after the stop.
-                None => std::future::pending().await,
-            }
-        }
+/// Waits for a slot, and has a whole lease from there on.
+async fn slot<'s>(shared: &'s Shared, guard: &LockGuard) -> Option<SemaphorePermit<'s>> {
+    // Never closed, so there will be one.
+    let slot = shared.slots.acquire().await.ok()?;
+    let TicketOptions {
+        lifetime,
+        keep_alive,
+        ..
+    } = shared.tickets;
+    if !keep_alive && let Err(error) = guard.extend(lifetime).await {
+        // Its processing has what is left of its lease.
+        tracing::info!(%error, "a whole lease from here on");
     }
-
-    /// Gives the tickets back, and says what was not begun.
-    fn leave(mut self) -> NotBegun {
-        self.work.close();
-        while let Ok(work) = self.work.try_recv() {
-            self.accept(work);
-        }
-        let mut left = NotBegun::default();
-        for (message, _) in &self.messages {
-            left.add(message.seq);
-        }
-        left
-    }
+    Some(slot)
 }
 
 /// Processes a message whose turn has come, and writes its line while the
 /// lock is held, so that the lines of a conversation are in order.
-async fn process(
-    shared: &Shared,
-    message: &Message,
-    taken: Instant,
-    turn: Result<(LockGuard, SemaphorePermit<'_>), LockError>,
-) -> Done {
+async fn process(shared: &Shared, message: &Message, since: Instant, turn: Turn<'_>) -> Done {
     let begun = Instant::now();
-    let waited = begun - taken;
+    let waited = begun - since;
     let outcome = |turn, response| Outcome {
         turn,
         waited,
@@ -228,9 +144,7 @@ async fn process(
             // In this order: whoever gets the slot is counted after it.
             drop(in_progress);
             drop(slot);
-            if let Err(error) = guard.release().await {
-                tracing::info!(%error, "after its message was processed");
-            }
+            release(shared, guard).await;
             ok
         }
         Err(error) => {
@@ -244,5 +158,53 @@ async fn process(
         bytes: message.line.len(),
         waited,
         ok,
+    }
+}
+
+/// Waits until the lock is given back, so that the next message meets no
+/// ticket of this one; after the stop there is none, and the store sees to it.
+async fn release(shared: &Shared, guard: LockGuard) {
+    let mut stopped = shared.stop.listen();
+    let released = tokio::select! {
+        biased;
+        released = guard.release() => released,
+        () = stopped.wait() => Ok(()),
+    };
+    if let Err(error) = released {
+        tracing::info!(%error, "after its message was processed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lock_store::LockStore;
+
+    use super::*;
+
+    /// There are as many as messages are read ahead.
+    #[tokio::test]
+    async fn a_waiting_conversation_is_small() {
+        let stop = Stop::new();
+        let tickets = TicketOptions {
+            lifetime: Duration::from_secs(60),
+            wait_timeout: Duration::MAX,
+            keep_alive: true,
+        };
+        let (done, _) = mpsc::unbounded_channel();
+        let (_, messages) = mpsc::unbounded_channel();
+        let id = ConversationId::new("a").unwrap();
+        let waiting = Waiting::new(id, LockStore::in_memory(), tickets, messages);
+        let (output, _) = Output::start(std::io::sink(), stop.clone()).unwrap();
+        let shared = Shared {
+            tickets,
+            handler: Handler::Echo,
+            slots: Semaphore::new(1),
+            output,
+            in_progress: InProgress::default(),
+            stop,
+            done,
+        };
+        let size = size_of_val(&work(waiting, Arc::new(shared)));
+        assert!(size <= 2048, "{size} bytes");
     }
 }

@@ -1,5 +1,5 @@
-//! Dispatching: takes a ticket for each message in the order read, and hands
-//! it to the worker of its conversation.
+//! Dispatching: hands each message, in the order read, to the worker of its
+//! conversation, which takes its ticket. Never waits for a ticket itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -10,20 +10,21 @@ use lock_store::{ConversationId, LockStore};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
-use super::conversation::{Done, Report, Shared, Taken, Work, Worker};
+use super::conversation::{Done, Shared, work};
 use super::input::{Input, Line};
 use super::message::Message;
 use super::progress::Progress;
 use super::spool::{Chain, Spool};
 use super::stop::{NotBegun, Reason};
 use super::summary::Tally;
+use super::waiting::{Waiter, Waiting};
 use super::window::Window;
 
 /// Owns the order of everything. One task, so nothing in here is locked.
 pub(crate) struct Dispatcher {
     store: LockStore,
     shared: Arc<Shared>,
-    reports: mpsc::UnboundedReceiver<Report>,
+    done: mpsc::UnboundedReceiver<Done>,
     conversations: HashMap<ConversationId, Conversation, ahash::RandomState>,
     workers: JoinSet<NotBegun>,
     window: Window,
@@ -37,8 +38,8 @@ pub(crate) struct Dispatcher {
 
 /// A conversation with messages that are not done.
 struct Conversation {
-    work: mpsc::UnboundedSender<Work>,
-    /// How many of its messages hold a ticket.
+    work: mpsc::UnboundedSender<Waiter>,
+    /// How many of its messages hold a ticket, or ask for one.
     ahead: usize,
     /// Its further messages. None of them may be overtaken by a new one.
     spooled: Chain,
@@ -49,12 +50,12 @@ impl Dispatcher {
         store: LockStore,
         read_ahead: usize,
         shared: Shared,
-        reports: mpsc::UnboundedReceiver<Report>,
+        done: mpsc::UnboundedReceiver<Done>,
     ) -> Self {
         Self {
             store,
             shared: Arc::new(shared),
-            reports,
+            done,
             conversations: HashMap::default(),
             workers: JoinSet::new(),
             window: Window::new(read_ahead),
@@ -90,13 +91,13 @@ impl Dispatcher {
                     progress.show(&self.tally, &self.shared.in_progress);
                     Ok(())
                 }
-                Some(report) = self.reports.recv() => self.on_report(report).await,
+                Some(done) = self.done.recv() => self.on_done(&done),
                 Some(ended) = self.workers.join_next() => {
                     self.on_worker_end(ended);
                     Ok(())
                 }
                 line = next_line(&mut input), if input.is_some() && !hungry => match line {
-                    Some(Ok(line)) => self.on_line(line, source, &progress).await,
+                    Some(Ok(line)) => self.on_line(line, source, &progress),
                     Some(Err(error)) => {
                         input = None;
                         let after = self.tally.lines_read();
@@ -117,20 +118,20 @@ impl Dispatcher {
             }
         }
         // A worker reports before it ends.
-        while let Ok(report) = self.reports.try_recv() {
-            self.count(&report);
+        while let Ok(done) = self.done.try_recv() {
+            self.tally.done(done.waited, done.ok);
         }
         progress.end();
         self.tally.most_in_progress(self.shared.in_progress.most());
         (self.tally, self.not_begun)
     }
 
-    async fn on_line(&mut self, line: Line, source: &str, progress: &Progress) -> io::Result<()> {
+    fn on_line(&mut self, line: Line, source: &str, progress: &Progress) -> io::Result<()> {
         self.tally.read(line.number, line.end);
         match line.content {
             Ok(message) => {
                 self.tally.message(&message.id);
-                self.accept(message).await
+                self.accept(message)
             }
             Err(what) => {
                 self.tally.not_a_message();
@@ -141,19 +142,19 @@ impl Dispatcher {
     }
 
     /// A new message takes its ticket now, or goes to the spool.
-    async fn accept(&mut self, message: Message) -> io::Result<()> {
+    fn accept(&mut self, message: Message) -> io::Result<()> {
         let conversation = match self.conversations.get_mut(&message.id) {
             Some(conversation) => conversation,
             None => {
                 let conversation =
-                    Conversation::start(&message.id, &self.shared, &mut self.workers);
+                    Conversation::start(&message.id, &self.store, &self.shared, &mut self.workers);
                 self.conversations
                     .entry(message.id.clone())
                     .or_insert(conversation)
             }
         };
         if conversation.spooled.is_empty() && self.window.has_room(conversation.ahead) {
-            self.take_ticket_for(message).await;
+            self.hand_over(message);
             return Ok(());
         }
         let spooled = &mut conversation.spooled;
@@ -167,61 +168,23 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn take_ticket_for(&mut self, message: Message) {
-        let taken = Instant::now();
-        let ticket = self.take_ticket(&message.id).await;
-        let id = message.id.clone();
+    fn hand_over(&mut self, message: Message) {
         self.window.enter(message.line.len());
-        self.hand_over(&id, Work::Message(Box::new(message), taken, ticket));
-    }
-
-    fn hand_over(&mut self, id: &ConversationId, work: Work) {
-        let Some(conversation) = self.conversations.get_mut(id) else {
+        let Some(conversation) = self.conversations.get_mut(&message.id) else {
             return;
         };
-        conversation.ahead += usize::from(matches!(work, Work::Message(..)));
-        if let Err(mpsc::error::SendError(Work::Message(message, ..))) =
-            conversation.work.send(work)
-        {
+        conversation.ahead += 1;
+        let waiter = (Box::new(message), Instant::now());
+        if let Err(mpsc::error::SendError((message, _))) = conversation.work.send(waiter) {
             // Its worker has seen the stop before this task has.
             self.not_begun.add(message.seq);
         }
     }
 
-    async fn take_ticket(&self, id: &ConversationId) -> Taken {
-        let options = self.shared.tickets;
-        self.store
-            .take_ticket(id)
-            .lifetime(options.lifetime)
-            .wait_timeout(options.wait_timeout)
-            .keep_alive(options.keep_alive)
-            .await
-    }
-
-    async fn on_report(&mut self, report: Report) -> io::Result<()> {
-        self.count(&report);
-        match report {
-            Report::Done(done) => self.on_done(&done).await,
-            Report::TicketLost(id) => {
-                // After the stop nobody needs another one.
-                if self.conversations.contains_key(&id) {
-                    let ticket = self.take_ticket(&id).await;
-                    self.hand_over(&id, Work::Ticket(ticket));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn count(&mut self, report: &Report) {
-        if let Report::Done(done) = report {
-            self.tally.done(done.waited, done.ok);
-        }
-    }
-
     /// The room that a message leaves goes to who has waited longest without
     /// any, then to its own conversation.
-    async fn on_done(&mut self, done: &Done) -> io::Result<()> {
+    fn on_done(&mut self, done: &Done) -> io::Result<()> {
+        self.tally.done(done.waited, done.ok);
         let Some(conversation) = self.conversations.get_mut(&done.id) else {
             return Ok(());
         };
@@ -230,14 +193,14 @@ impl Dispatcher {
         while self.window.has_room(0)
             && let Some(id) = self.hungry.pop_front()
         {
-            self.take_tickets_for_spooled(&id).await?;
+            self.hand_over_spooled(&id)?;
         }
-        self.take_tickets_for_spooled(&done.id).await
+        self.hand_over_spooled(&done.id)
     }
 
     /// Takes as many messages of a conversation out of the spool as there is
     /// room for. Forgets the conversation if it is done.
-    async fn take_tickets_for_spooled(&mut self, id: &ConversationId) -> io::Result<()> {
+    fn hand_over_spooled(&mut self, id: &ConversationId) -> io::Result<()> {
         while let Some(conversation) = self.conversations.get_mut(id) {
             if conversation.spooled.is_empty() {
                 if conversation.ahead == 0 {
@@ -253,7 +216,7 @@ impl Dispatcher {
             }
             if let Some((seq, line)) = self.spool.pop(&mut conversation.spooled)? {
                 let id = id.clone();
-                self.take_ticket_for(Message { id, seq, line }).await;
+                self.hand_over(Message { id, seq, line });
             }
         }
         Ok(())
@@ -281,11 +244,17 @@ impl Dispatcher {
 }
 
 impl Conversation {
-    fn start(id: &ConversationId, shared: &Arc<Shared>, workers: &mut JoinSet<NotBegun>) -> Self {
-        let (work, receiver) = mpsc::unbounded_channel();
-        workers.spawn(Worker::new(id.clone(), shared.clone(), receiver).run());
+    fn start(
+        id: &ConversationId,
+        store: &LockStore,
+        shared: &Arc<Shared>,
+        workers: &mut JoinSet<NotBegun>,
+    ) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let waiting = Waiting::new(id.clone(), store.clone(), shared.tickets, receiver);
+        workers.spawn(work(waiting, shared.clone()));
         Self {
-            work,
+            work: sender,
             ahead: 0,
             spooled: Chain::default(),
         }

@@ -5,7 +5,7 @@ mod post;
 
 use std::time::Duration;
 
-use lock_store::LockGuard;
+use lock_store::{LockError, LockGuard};
 use serde_json::value::{RawValue, to_raw_value};
 
 pub(crate) use command::Command;
@@ -38,9 +38,18 @@ impl Handler {
         };
         if guard.is_lost() {
             // Its end may have come after that of the lease.
-            return Err(guard.lost().await.to_string());
+            return Err(unprotected(&guard.lost().await, response));
         }
         response
+    }
+}
+
+/// The lock was lost before the response was there, for all we know.
+fn unprotected(loss: &LockError, response: Response) -> String {
+    match response {
+        Ok(response) => format!("{loss}; its response was {response}"),
+        Err(error) if error == loss.to_string() => error,
+        Err(error) => format!("{loss}; and {error}"),
     }
 }
 

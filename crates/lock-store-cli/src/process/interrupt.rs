@@ -1,5 +1,7 @@
 //! Ctrl-C and its relatives.
 
+use std::fs;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::stop::{Reason, Stop};
@@ -7,18 +9,24 @@ use crate::screen::Screen;
 
 /// The signals that ask for an end.
 pub(crate) struct Interrupts {
-    signals: [(SignalKind, Signal); 3],
+    interrupt: Signal,
+    terminate: Signal,
+    /// Unless it was ignored at the start: that is how `nohup` asks us to go
+    /// on when the terminal is closed.
+    hang_up: Option<Signal>,
 }
 
 impl Interrupts {
     pub(crate) fn listen() -> std::io::Result<Self> {
-        let listen = |kind| Ok::<_, std::io::Error>((kind, signal(kind)?));
+        let hang_up = SignalKind::hangup();
         Ok(Self {
-            signals: [
-                listen(SignalKind::interrupt())?,
-                listen(SignalKind::terminate())?,
-                listen(SignalKind::hangup())?,
-            ],
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: if is_ignored(hang_up) {
+                None
+            } else {
+                Some(signal(hang_up)?)
+            },
         })
     }
 
@@ -32,17 +40,48 @@ impl Interrupts {
     }
 
     async fn next(&mut self) -> i32 {
-        let [(a_kind, a), (b_kind, b), (c_kind, c)] = &mut self.signals;
+        let hung_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         let kind = tokio::select! {
-            _ = a.recv() => a_kind,
-            _ = b.recv() => b_kind,
-            _ = c.recv() => c_kind,
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = hung_up => SignalKind::hangup(),
         };
         kind.as_raw_value()
     }
 }
 
+/// Whether a signal is ignored, as far as the system says.
+fn is_ignored(kind: SignalKind) -> bool {
+    fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored_in(&status, kind))
+}
+
+fn is_ignored_in(status: &str, kind: SignalKind) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
+}
+
 /// The exit code of what a signal ended, as shells have it.
 pub(crate) fn exit_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_bits_of_a_mask() {
+        let status = "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0\n";
+        assert!(is_ignored_in(status, SignalKind::hangup()));
+        assert!(!is_ignored_in(status, SignalKind::interrupt()));
+        assert!(!is_ignored_in("Name:\tx\n", SignalKind::hangup()));
+    }
 }

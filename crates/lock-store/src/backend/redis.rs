@@ -26,12 +26,12 @@ use std::sync::{Arc, Weak};
 use self::connect::{Connector, Place, within};
 use self::doubts::Doubts;
 use self::keys::Keys;
-use self::link::Link;
+use self::link::{Link, Live};
 use self::replicas::Replicas;
 use self::route::Route;
-use self::scripts::Scripts;
+use self::scripts::{Ask, Scripts, Times};
 use self::steps::Steps;
-use self::tickets::{Core, respond};
+use self::tickets::Core;
 use self::trouble::Trouble;
 use self::wakeups::Wakeups;
 use super::{
@@ -41,6 +41,7 @@ use crate::config::RedisConfig;
 use crate::error::LockError;
 use crate::identity::{ClientId, ConversationId};
 use crate::ticket::TicketLock;
+use crate::time::Timestamp;
 
 /// Locks in Redis.
 ///
@@ -105,10 +106,8 @@ impl RedisLockStore {
             replicas: Replicas::new(config.replicas),
         });
         let weak = Arc::downgrade(&core);
-        core.wakeups
-            .respond_with(Box::new(move |response, id, owner| {
-                respond(&weak, response, id, owner);
-            }));
+        let give_back = move |id, owner| tickets::give_back(&weak, id, owner);
+        core.wakeups.give_back_with(Box::new(give_back));
         Ok(Self { core })
     }
 
@@ -147,7 +146,7 @@ impl RedisLockStore {
             Ok(refusal) => {
                 let refusal: String = refusal;
                 if refusal.is_empty() {
-                    return Ok(());
+                    return self.check_by_hash(&key, &mut live).await;
                 }
                 Err(Trouble::lasting(format!(
                     "Redis does not let this user do what is needed: {refusal}; docs/REDIS.md has \
@@ -160,6 +159,26 @@ impl RedisLockStore {
                 false,
                 &error,
             )),
+        }
+    }
+
+    /// Whether a script may be called as steps call it.
+    async fn check_by_hash(&self, key: &str, live: &mut Live) -> Result<(), Trouble> {
+        let steps = &self.core.steps;
+        let times = Times {
+            until: Timestamp::default(),
+            repeated: false,
+        };
+        let delete = steps.scripts.command(&Ask::Delete, key, false, &times);
+        let answer = within(steps.timeout(), delete.query_async(&mut live.connection)).await;
+        let answer: redis::RedisResult<redis::Value> = answer;
+        match answer {
+            Err(error) if error.to_string().contains("no permissions") => {
+                let node = steps.connector.any_node();
+                Err(Trouble::connecting(&node, false, &error))
+            }
+            // Whatever else may be is found out by the first step.
+            _ => Ok(()),
         }
     }
 

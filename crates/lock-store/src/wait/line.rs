@@ -135,7 +135,7 @@ impl Lines {
 
     /// The head of the queue would be dead at that time, as was asked then:
     /// somebody of the line has to look. What was asked before something else
-    /// that is known can only make it earlier.
+    /// that is known can only make it earlier, and a look that is due stays so.
     pub(crate) fn head_dies_at(
         &self,
         id: &ConversationId,
@@ -149,7 +149,8 @@ impl Lines {
         };
         // In here: what is told meanwhile of lost wake-ups comes after it.
         let mut at = store.next_look(at);
-        if line.asked.is_some_and(|known| known > asked) {
+        let is_due = line.look_at.is_some_and(|known| known <= Instant::now());
+        if is_due || line.asked.is_some_and(|known| known > asked) {
             at = line.look_at.map_or(at, |known| known.min(at));
         } else {
             line.asked = Some(asked);

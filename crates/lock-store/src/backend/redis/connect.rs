@@ -205,13 +205,17 @@ impl Connector {
             }
             Err(error) => {
                 let trouble = Trouble::connecting(node, self.tls.is_some(), &error);
-                let is_silent = trouble.is_silence() || error.is_timeout();
-                if is_silent && !self.was_connected.load(Ordering::Relaxed) {
+                let hung_up = trouble.is_silence();
+                if !self.was_connected.load(Ordering::Relaxed) {
                     match self.tls {
-                        None if self.speaks_tls(node).await => {
+                        None if hung_up && self.speaks_tls(node).await => {
                             return Err(Trouble::speaks_tls(node));
                         }
-                        Some(_) if self.speaks_plainly(node).await => {
+                        // To a plain server the greeting may look unfinished.
+                        Some(_)
+                            if (hung_up || error.is_timeout())
+                                && self.speaks_plainly(node).await =>
+                        {
                             return Err(Trouble::speaks_no_tls(node));
                         }
                         _ => {}
@@ -299,7 +303,12 @@ impl Connector {
             root_cert: None,
         };
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        match within(PROBE, self.dial(node, login, Some(&any), deaf)).await {
+        match within(
+            PROBE.min(self.timeout),
+            self.dial(node, login, Some(&any), deaf),
+        )
+        .await
+        {
             Ok(_) => true,
             Err(error) => {
                 let text = error.to_string();
@@ -312,7 +321,7 @@ impl Connector {
     /// secret.
     async fn speaks_plainly(&self, node: &Node) -> bool {
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        match within(PROBE, self.dial(node, login, None, deaf)).await {
+        match within(PROBE.min(self.timeout), self.dial(node, login, None, deaf)).await {
             Ok(_) => true,
             Err(error) => error.to_string().contains("NOAUTH"),
         }

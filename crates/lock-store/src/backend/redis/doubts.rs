@@ -15,52 +15,69 @@ use crate::sync::Mutex;
 
 /// The owners whose tickets may or may not be there.
 #[derive(Debug, Default)]
-pub(super) struct Doubts(Mutex<HashMap<Owner, Doubt>>);
+pub(super) struct Doubts(Mutex<HashMap<Owner, Vec<Doubt>>>);
 
-/// The last connection over which a ticket was asked for, and until when that
-/// may be done.
+/// A connection over which a ticket was asked for, and until when that may be
+/// done.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Doubt {
-    pub(super) generation: u64,
-    pub(super) until: Instant,
+struct Doubt {
+    generation: u64,
+    until: Instant,
 }
 
 impl Doubts {
-    /// Watches over a request; there is a doubt if it ends without an answer.
+    /// Watches over a request: each attempt without an answer is a doubt.
     pub(super) fn watch(&self, owner: Option<Owner>) -> Watch<'_> {
         Watch {
             doubts: self,
             owner,
-            last: None,
+            attempts: Vec::new(),
         }
     }
 
-    /// The doubt about this owner, which is then forgotten.
-    pub(super) fn take(&self, owner: Owner) -> Option<Doubt> {
-        self.0.lock().remove(&owner)
+    /// The ticket was given back over that connection. Until when it may still
+    /// be issued over another one, if it may.
+    pub(super) fn until(&self, owner: Owner, generation: u64) -> Option<Instant> {
+        let all = self.0.lock();
+        let doubts = all.get(&owner)?;
+        let others = doubts.iter().filter(|doubt| doubt.generation != generation);
+        let until = others.map(|doubt| doubt.until).max();
+        until.filter(|until| *until > Instant::now())
+    }
+
+    /// Whether its ticket may be there although nobody knows of it.
+    pub(super) fn has(&self, owner: Owner) -> bool {
+        self.0.lock().contains_key(&owner)
+    }
+
+    /// Its ticket cannot come any more.
+    pub(super) fn forget(&self, owner: Owner) {
+        self.0.lock().remove(&owner);
     }
 }
 
 pub(super) struct Watch<'d> {
     doubts: &'d Doubts,
     owner: Option<Owner>,
-    last: Option<Doubt>,
+    attempts: Vec<Doubt>,
 }
 
 impl Watch<'_> {
     pub(super) fn asked(&mut self, generation: u64, until: Instant) {
-        self.last = Some(Doubt { generation, until });
+        self.attempts.push(Doubt { generation, until });
     }
 
-    pub(super) fn answered(&mut self) {
-        self.last = None;
+    /// What was asked over that connection was answered, or came before.
+    pub(super) fn answered(&mut self, generation: u64) {
+        self.attempts.retain(|doubt| doubt.generation != generation);
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        if let (Some(owner), Some(doubt)) = (self.owner, self.last) {
-            self.doubts.0.lock().insert(owner, doubt);
+        if let Some(owner) = self.owner.filter(|_| !self.attempts.is_empty()) {
+            let attempts = std::mem::take(&mut self.attempts);
+            self.doubts.0.lock().insert(owner, attempts);
         }
     }
 }

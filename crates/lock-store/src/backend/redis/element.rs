@@ -49,7 +49,7 @@ pub(super) fn read(element: &str) -> Option<Ticket> {
     let state = match (fields.next()?, fields.next()) {
         ("W", None) => TicketState::Waiting,
         ("P", None) => TicketState::Promoted,
-        ("C", None) => TicketState::Claimed,
+        ("C" | "F", None) => TicketState::Claimed,
         _ => return None,
     };
     Some(Ticket {

@@ -134,6 +134,22 @@ impl Link {
         self.core.state.lock().trouble.clone()
     }
 
+    /// Waits until that connection is no longer the one in use.
+    pub(super) async fn gone(&self, generation: u64) {
+        loop {
+            let changed = self.core.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = self.core.state.lock();
+                if state.connection.is_none() || state.generation != generation {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
     /// That connection is of no use: another one is opened.
     pub(super) fn give_up(&self, generation: u64) {
         self.core.drop_connection(generation);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, RedisResult, Value};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Connector, Node};
@@ -38,6 +39,8 @@ pub(super) struct Done {
     pub(super) generation: u64,
     /// Whether an earlier attempt may have done it already.
     pub(super) repeated: bool,
+    /// Whether it was done by another node than the one that calls come from.
+    pub(super) elsewhere: bool,
 }
 
 /// A step under way.
@@ -94,8 +97,18 @@ impl Steps {
             };
             let command = self.scripts.command(ask, &key, attempt.by_text, &times);
             let asking = attempt.elsewhere.take().is_some();
-            let answer = timeout_at(ends, send(&mut live.connection, command, asking)).await;
-            match answer {
+            // The library may wait for ever for what it sent over a connection
+            // that broke just then.
+            let sent = async {
+                tokio::select! {
+                    biased;
+                    // Not to be put off by the runtime: the order in which
+                    // tickets are asked for is that of first polls.
+                    answer = unconstrained(send(&mut live.connection, command, asking)) => answer,
+                    () = link.gone(live.generation) => Err(broken()),
+                }
+            };
+            match timeout_at(ends, sent).await {
                 Ok(Ok(reply)) => {
                     match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
                         None => {
@@ -103,6 +116,7 @@ impl Steps {
                                 reply,
                                 generation: live.generation,
                                 repeated: attempt.repeated,
+                                elsewhere: asking,
                             });
                         }
                         // By a clock that is not what we took it for.
@@ -227,6 +241,10 @@ impl Attempt<'_> {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
+}
+
+fn broken() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
 }
 
 async fn send(

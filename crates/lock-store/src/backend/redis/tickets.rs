@@ -7,12 +7,13 @@ use std::time::Duration;
 use redis::Value;
 use tokio::time::Instant;
 
+use super::connect::within;
 use super::doubts::Doubts;
 use super::element;
 use super::replicas::Replicas;
 use super::scripts::{self, Answer, Ask};
 use super::steps::Steps;
-use super::wakeups::{Response, Wakeups};
+use super::wakeups::Wakeups;
 use crate::backend::{Claim, Claimed, Finish, Finished, Issue, Issued, TicketName};
 use crate::config::DEFAULT_CLAIM_WINDOW;
 use crate::error::LockError;
@@ -20,6 +21,10 @@ use crate::identity::{ConversationId, FencingToken, Owner};
 use crate::telemetry;
 use crate::ticket::{Changes, TicketLock};
 
+/// How often a ticket is given back that may still be issued.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the steps need, besides a connection.
 pub(super) struct Core {
     pub(super) steps: Arc<Steps>,
     pub(super) wakeups: Arc<Wakeups>,
@@ -42,6 +47,8 @@ impl Core {
             wait => wait.min(timeout),
         };
         let limit = asked + patience;
+        self.wakeups.answer_within(issue.claim_window);
+        let claim_window = issue.claim_window;
         let mut watch = self.doubts.watch(issue.owner);
         let ask = Ask::Issue(issue);
         let done = self
@@ -50,7 +57,7 @@ impl Core {
                 watch.asked(generation, until);
             })
             .await?;
-        watch.answered();
+        watch.answered(done.generation);
         let was_alone = scripts::was_alone(&done.reply);
         let answer = scripts::read_issue(done.reply).ok_or_else(|| strange_reply(id))?;
         let Ask::Issue(issue) = ask else {
@@ -72,10 +79,8 @@ impl Core {
         }
         match issued {
             Issued::Served { fencing_token, .. } if was_alone && self.replicas.is_none() => {
-                if self.wakeups.hears_followers() {
-                    let lifetime = issue.lifetime;
-                    self.wakeups.alone.served(owner, lifetime, fencing_token);
-                }
+                let lifetime = issue.lifetime;
+                self.wakeups.alone.served(owner, lifetime, fencing_token);
             }
             Issued::Served { number, .. } => {
                 if let Err(error) = self.replicated(id, claim(number)).await {
@@ -89,7 +94,8 @@ impl Core {
                 fencing_token,
                 ..
             } => {
-                let heard_by = limit.min(Instant::now() + timeout);
+                // Its turn may come meanwhile.
+                let heard_by = limit.min(Instant::now() + claim_window / 3);
                 if self.wakeups.hear(id, heard_by).await {
                     // Its turn may have come before its call could be heard.
                     let claimed = self.claim(id, claim(number)).await?;
@@ -106,7 +112,7 @@ impl Core {
         id: &ConversationId,
         claim: Claim,
     ) -> Result<Claimed, LockError> {
-        self.wakeups.alone.changed(claim.owner);
+        self.wakeups.alone.take(claim.owner);
         let limit = Instant::now() + self.steps.timeout().min(claim.lifetime);
         let ask = Ask::Claim(claim);
         let done = self.steps.run(id, &ask, limit, |_, _| ()).await?;
@@ -128,48 +134,71 @@ impl Core {
 
     /// Gives a ticket back that does not count.
     async fn leave(&self, id: &ConversationId, ticket: TicketName, claim_window: Duration) {
-        let finish = Finish {
+        let ask = Ask::Finish(Finish {
             ticket,
             number: None,
             claim_window,
             patience: None,
-        };
-        if let Err(error) = self.finish(id, finish).await {
+        });
+        let limit = Instant::now() + self.steps.timeout();
+        if let Err(error) = self.finish_once(id, &ask, limit).await {
             telemetry::release_failed(id, &error);
         }
     }
 
     pub(super) async fn finish(
-        &self,
+        self: &Arc<Self>,
         id: &ConversationId,
         finish: Finish,
     ) -> Result<Finished, LockError> {
-        let patience = finish.patience.unwrap_or(self.steps.timeout());
-        let limit = Instant::now() + patience;
-        let doubt = match finish.ticket {
-            TicketName::Owner(owner) => self.doubts.take(owner),
-            TicketName::Number(_) | TicketName::Nobodys => None,
+        let limit = Instant::now() + finish.patience.unwrap_or(self.steps.timeout());
+        let TicketName::Owner(owner) = finish.ticket else {
+            let ask = Ask::Finish(finish);
+            return Ok(self.finish_once(id, &ask, limit).await?.0);
         };
-        let mut in_doubt = false;
-        if let TicketName::Owner(owner) = finish.ticket {
-            match self.leave_alone(id, owner, limit).await? {
-                Leaving::Left(finished) => return Ok(finished),
-                Leaving::IsThere { in_doubt: doubt } => in_doubt = doubt,
+        let is_awaited = finish.patience.is_none();
+        let (finished, generation) = match self.leave_alone(id, owner, limit).await? {
+            Leaving::Left(finished, generation) => (finished, generation),
+            Leaving::IsThere { in_doubt } => {
+                let ask = Ask::Finish(finish.clone());
+                let (mut finished, generation) = self.finish_once(id, &ask, limit).await?;
+                if in_doubt && !finished.found {
+                    (finished.found, finished.in_doubt) = (true, true);
+                }
+                (finished, generation)
             }
-        }
-        let ask = Ask::Finish(finish);
-        let (mut finished, generation) = self.finish_once(id, &ask, limit).await?;
-        if let Some(doubt) = doubt.filter(|doubt| doubt.generation != generation)
-            && (!finished.found || finished.in_doubt)
-        {
-            tokio::time::sleep_until(doubt.until).await;
-            let limit = Instant::now() + patience;
-            (finished, _) = self.finish_once(id, &ask, limit).await?;
-        }
-        if in_doubt && !finished.found {
-            (finished.found, finished.in_doubt) = (true, true);
+        };
+        let Some(until) = self.doubts.until(owner, generation) else {
+            self.doubts.forget(owner);
+            return Ok(finished);
+        };
+        let again = self.clone().finish_until(until, id.clone(), owner, finish);
+        if is_awaited {
+            tokio::spawn(again);
+        } else {
+            again.await;
         }
         Ok(finished)
+    }
+
+    /// Gives a ticket back again and again, as long as it may still be issued.
+    async fn finish_until(
+        self: Arc<Self>,
+        until: Instant,
+        id: ConversationId,
+        owner: Owner,
+        finish: Finish,
+    ) {
+        let ask = Ask::Finish(finish);
+        while Instant::now() < until {
+            tokio::time::sleep_until(until.min(Instant::now() + AGAIN)).await;
+            let limit = until + self.steps.timeout();
+            if let Err(error) = self.finish_once(&id, &ask, limit).await {
+                telemetry::release_failed(&id, &error);
+                break;
+            }
+        }
+        self.doubts.forget(owner);
     }
 
     /// Gives a ticket back that nobody waits behind, if it is such a one.
@@ -179,34 +208,22 @@ impl Core {
         owner: Owner,
         limit: Instant,
     ) -> Result<Leaving, LockError> {
-        let alone = &self.wakeups.alone;
-        let Some(element) = alone.leave(owner) else {
+        let Some(element) = self.wakeups.alone.take(owner) else {
             return Ok(Leaving::IsThere { in_doubt: false });
         };
         let ask = Ask::Leave(element);
         let done = self.steps.run(id, &ask, limit, |_, _| ()).await?;
-        let followed = alone.left(owner);
         if !matches!(done.reply, Value::Int(1)) {
             let in_doubt = done.repeated;
             return Ok(Leaving::IsThere { in_doubt });
         }
-        let mut finished = Finished {
+        telemetry::deleted(id);
+        let finished = Finished {
             found: true,
             in_doubt: false,
             next: None,
         };
-        if followed {
-            let ask = Ask::Finish(Finish {
-                ticket: TicketName::Nobodys,
-                number: None,
-                claim_window: DEFAULT_CLAIM_WINDOW,
-                patience: None,
-            });
-            finished.next = self.finish_once(id, &ask, limit).await?.0.next;
-        } else {
-            telemetry::deleted(id);
-        }
-        Ok(Leaving::Left(finished))
+        Ok(Leaving::Left(finished, done.generation))
     }
 
     async fn finish_once(
@@ -224,7 +241,28 @@ impl Core {
         if done.repeated && !finished.found {
             (finished.found, finished.in_doubt) = (true, true);
         }
+        if let Some(next) = finished.next.filter(|_| done.elsewhere) {
+            self.call(id, next).await;
+        }
         Ok((finished, done.generation))
+    }
+
+    /// Calls an owner at the node that has the slot. The script called at the
+    /// one to which the slot is moving, where nobody listens yet.
+    async fn call(&self, id: &ConversationId, owner: Owner) {
+        let steps = &self.steps;
+        let links = steps.route.links_for(id);
+        let Some(mut live) = links.and_then(|links| links[0].live()) else {
+            return;
+        };
+        let mut publish = redis::cmd("SPUBLISH");
+        publish
+            .arg(steps.keys.channel_for(id, owner.client))
+            .arg(format!("turn {owner} {}", steps.keys.queue(id)));
+        // A call that is lost costs time.
+        let called: redis::RedisResult<Value> =
+            within(steps.timeout(), publish.query_async(&mut live.connection)).await;
+        drop(called);
     }
 
     pub(super) async fn get(&self, id: &ConversationId) -> Result<Option<TicketLock>, LockError> {
@@ -265,12 +303,11 @@ impl Core {
 
 /// What became of a ticket that may be alone.
 enum Leaving {
-    Left(Finished),
+    /// It was, and over which connection it left.
+    Left(Finished, u64),
     /// It was not, or is not as it was: the script sees to it. It may have been
     /// removed by an attempt that had no answer.
-    IsThere {
-        in_doubt: bool,
-    },
+    IsThere { in_doubt: bool },
 }
 
 /// Reports what a step did to others.
@@ -315,15 +352,15 @@ fn as_issued(claimed: Claimed, number: u64, fencing_token: FencingToken) -> Issu
     }
 }
 
-/// Does what a call asks for: a ticket that nobody waits for was asked for by
-/// somebody who gave up, and was issued all the same.
-pub(super) fn respond(core: &Weak<Core>, response: Response, id: ConversationId, owner: Owner) {
-    let Some(core) = core.upgrade() else {
+/// A call for a ticket that nobody here waits for. If its request was given up,
+/// it was done all the same; else the call comes late, and its owner has given
+/// the ticket back by now, or is about to.
+pub(super) fn give_back(core: &Weak<Core>, id: ConversationId, owner: Owner) {
+    let Some(core) = core.upgrade().filter(|core| core.doubts.has(owner)) else {
         return;
     };
-    let ticket = match response {
-        Response::GiveBack => TicketName::Owner(owner),
-        Response::SeeAfter => TicketName::Nobodys,
-    };
-    tokio::spawn(async move { core.leave(&id, ticket, DEFAULT_CLAIM_WINDOW).await });
+    tokio::spawn(async move {
+        let ticket = TicketName::Owner(owner);
+        core.leave(&id, ticket, DEFAULT_CLAIM_WINDOW).await;
+    });
 }

@@ -11,8 +11,9 @@ mod ear;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use super::alone::Alone;
 use super::connect::Node;
+use super::element::micros;
 use super::keys::Tag;
 use super::route::{Cluster, Route};
 use super::steps::Steps;
@@ -29,27 +31,21 @@ use crate::identity::{ClientId, ConversationId, Owner};
 use crate::sync::Mutex;
 use crate::telemetry;
 
-/// Does with a ticket what a call says, as far as nobody else does.
-pub(super) type Respond = Box<dyn Fn(Response, ConversationId, Owner) + Send + Sync>;
+/// A connection that is not answered for so long hears nothing, either.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
-/// What a call asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Response {
-    /// Nobody here waits for the ticket that was called: it goes back.
-    GiveBack,
-    /// Somebody queued behind a ticket that is gone by now: the queue is to be
-    /// seen after.
-    SeeAfter,
-}
+/// Gives back a ticket that was called and that nobody here waits for.
+pub(super) type GiveBack = Box<dyn Fn(ConversationId, Owner) + Send + Sync>;
 
 /// Who is called, and where calls come from.
 pub(super) struct Wakeups {
     steps: Arc<Steps>,
     listeners: Mutex<Vec<(ClientId, Weak<dyn Listener>)>>,
-    respond: OnceLock<Respond>,
-    /// Who is alone as far as we hear.
+    give_back: OnceLock<GiveBack>,
     pub(super) alone: Alone,
-    all_hear: AtomicBool,
+    /// The shortest claim window that there was, in µs.
+    shortest_window: AtomicU64,
     state: Mutex<State>,
     /// Told when there are more channels to subscribe to.
     wanted_more: Notify,
@@ -70,6 +66,8 @@ struct State {
 struct Ear {
     task: AbortHandle,
     hears: bool,
+    /// Whether it could not subscribe, or lost its subscription.
+    is_deaf: bool,
     /// Channels whose subscription is confirmed.
     channels: HashSet<String>,
 }
@@ -86,9 +84,9 @@ impl Wakeups {
         let wakeups = Arc::new(Self {
             steps: steps.clone(),
             listeners: Mutex::default(),
-            respond: OnceLock::new(),
+            give_back: OnceLock::new(),
             alone: Alone::default(),
-            all_hear: AtomicBool::new(false),
+            shortest_window: AtomicU64::new(u64::MAX),
             state: Mutex::default(),
             wanted_more: Notify::new(),
             confirmed: Notify::new(),
@@ -104,15 +102,25 @@ impl Wakeups {
         wakeups
     }
 
-    pub(super) fn respond_with(&self, respond: Respond) {
-        let _ = self.respond.set(respond);
+    pub(super) fn give_back_with(&self, give_back: GiveBack) {
+        let _ = self.give_back.set(give_back);
     }
 
-    /// Whether we hear whoever queues behind a ticket of ours. In a cluster
-    /// that would take a subscription for each ticket.
+    /// A client that does not answer within this is taken for dead: silence
+    /// must be noticed before.
     #[inline]
-    pub(super) fn hears_followers(&self) -> bool {
-        self.all_hear.load(Ordering::Acquire)
+    pub(super) fn answer_within(&self, claim_window: Duration) {
+        let window = micros(claim_window);
+        if window < self.shortest_window.load(Ordering::Relaxed) {
+            self.shortest_window.fetch_min(window, Ordering::Relaxed);
+            self.wanted_more.notify_waiters();
+        }
+    }
+
+    /// How often to see whether a listening connection is alive.
+    fn ping_every(&self) -> Duration {
+        let window = Duration::from_micros(self.shortest_window.load(Ordering::Relaxed));
+        (window / 4).clamp(PING_AT_MOST_EVERY, PING_EVERY)
     }
 
     pub(super) fn listen(&self, client: ClientId, listener: &Weak<dyn Listener>) {
@@ -159,7 +167,9 @@ impl Wakeups {
             let confirmed = self.confirmed.notified();
             tokio::pin!(confirmed);
             confirmed.as_mut().enable();
-            if are_heard() {
+            // Whoever is deaf looks by itself.
+            let is_deaf = self.state.lock().ears.values().any(|ear| ear.is_deaf);
+            if is_deaf || are_heard() {
                 return true;
             }
             tokio::select! {
@@ -198,6 +208,7 @@ impl Wakeups {
         state.ears.entry(node).or_insert_with_key(|node| Ear {
             task: tokio::spawn(ear::listen(self.clone(), node.clone())).abort_handle(),
             hears: false,
+            is_deaf: false,
             channels: HashSet::new(),
         });
     }
@@ -237,14 +248,12 @@ impl Wakeups {
         let all = {
             let mut state = self.state.lock();
             if let Some(ear) = state.ears.get_mut(&node.cloned()) {
-                ear.hears = true;
+                (ear.hears, ear.is_deaf) = (true, false);
             }
             state.refusal_told = false;
             state.ears.values().all(|ear| ear.hears)
         };
         if all {
-            let is_one = matches!(self.steps.route, Route::One(_));
-            self.all_hear.store(is_one, Ordering::Release);
             self.tell_all(&WakeUp::Resumed);
         }
     }
@@ -252,11 +261,10 @@ impl Wakeups {
     /// An ear hears nothing.
     fn is_deaf(&self, node: Option<&Node>) {
         if let Some(ear) = self.state.lock().ears.get_mut(&node.cloned()) {
-            ear.hears = false;
+            (ear.hears, ear.is_deaf) = (false, true);
             ear.channels.clear();
         }
-        self.all_hear.store(false, Ordering::Release);
-        self.alone.forget_all();
+        self.confirmed.notify_waiters();
         self.tell_all(&WakeUp::Suspended);
     }
 
@@ -298,16 +306,9 @@ impl Wakeups {
             telemetry::strange_call(&String::from_utf8_lossy(message));
             return;
         };
-        let respond = |response, conversation| {
-            if let Some(respond) = self.respond.get() {
-                respond(response, conversation, owner);
-            }
-        };
         let event = match word {
             Word::Follow => {
-                if self.alone.follow(owner) {
-                    respond(Response::SeeAfter, conversation);
-                }
+                self.alone.take(owner);
                 return;
             }
             Word::Turn => WakeUp::Turn {
@@ -326,8 +327,11 @@ impl Wakeups {
         let Some(listener) = listener else {
             return;
         };
-        if !listener.wake_up(event) && word == Word::Turn {
-            respond(Response::GiveBack, conversation);
+        if !listener.wake_up(event)
+            && word == Word::Turn
+            && let Some(give_back) = self.give_back.get()
+        {
+            give_back(conversation, owner);
         }
     }
 
@@ -370,7 +374,8 @@ async fn keep_ears(wakeups: Arc<Wakeups>, cluster: Arc<Cluster>) {
         wanted_more.as_mut().enable();
         wakeups.grow_ears(&cluster);
         tokio::select! {
-            () = renewed => {}
+            // An ear that is there may have more to subscribe to now.
+            () = renewed => wakeups.wanted_more.notify_waiters(),
             () = wanted_more => {}
         }
     }

@@ -8,13 +8,14 @@ local now_text = '0'
 
 --@queue
 
-local elements = call('LRANGE', key, 0, -1)
-call('DEL', key)
+-- Deleting is how damage is repaired: a value of another type has nobody to be
+-- told, nor has a damaged element.
+local elements = redis.pcall('LRANGE', key, 0, -1)
+local found = call('DEL', key)
 for _, element in ipairs(elements) do
-  -- A damaged one has no owner to be told; deleting is how it is repaired.
   local owner = string.match(element, '^(%x+%.%d+) ')
   if owner then
     tell('gone', owner)
   end
 end
-return #elements > 0 and 1 or 0
+return found

@@ -27,8 +27,6 @@ local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 
 local owner, found = string.sub(ARGV[1], 1, -2), 0
 if is_head then
-  read(first[2])
-  call('LPOP', key)
   found = 1
 elseif owner ~= '!' then
   local index, element = find(owner, ARGV[3])
@@ -39,6 +37,12 @@ elseif owner ~= '!' then
     found = 1
   end
 end
-settle(ARGV[2])
+local head = settle(ARGV[2], is_head)
+-- A second ticket of the same owner is there only if its request came twice.
+while head and head.owner == owner do
+  call('LPOP', key)
+  called = false
+  head = settle(ARGV[2])
+end
 tell_all(owner)
 return {found, called or '', call('LLEN', key), expired, abandoned}

@@ -32,6 +32,7 @@ redis.call('RPOP', KEYS[1])
 
 local owner, lifetime = string.match(ARGV[1], '^(%S+) (%d+)')
 local wait, window, queue, repeated = string.match(ARGV[4], '^(%d+) (%d+) (%d) (%d)$')
+local last, followed = at(-1), call('LLEN', key) == 1
 local head = settle(window)
 
 if repeated == '1' and head then
@@ -66,7 +67,9 @@ if not head then
   tell_all(owner)
   return {0, 0, now_text, expired, abandoned}
 end
-local last, followed = at(-1), call('LLEN', key) == 1
+if #expired + #abandoned > 0 then
+  last, followed = at(-1), call('LLEN', key) == 1
+end
 ticket.number = last.number + 1
 if tonumber(last.token) >= now then
   ticket.token = string.format('%.0f', tonumber(last.token) + 1)
@@ -74,9 +77,12 @@ end
 local length = call('RPUSH', key, write(ticket))
 live_for(wait, false)
 tell_all(owner)
--- One that was served at once, as its token and its lease still show, may not
--- know that somebody waits behind it now.
+-- A head that was served at once, as its token and its lease still show, may be
+-- removed by its element alone, and then nobody is called. From now on it
+-- cannot; its owner is told, to save it the attempt.
 if followed and head.state == 'C' and head.since == head.token then
+  head.state = 'F'
+  call('LSET', key, 0, write(head))
   tell('follow', head.owner)
 end
 return {1, ticket.number, ticket.token, length - 1, head.dies - now, expired, abandoned}

@@ -11,13 +11,12 @@ local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 
 --@queue
 
-local before = call('LRANGE', key, 0, -1)
-call('DEL', key)
-local longest = 0
+local before, after, longest = call('LRANGE', key, 0, -1), {}, 0
 for i = 2, #ARGV do
-  call('RPUSH', key, ARGV[i])
+  after[i - 1] = ARGV[i]
   longest = math.max(longest, read(ARGV[i]).dies - now)
 end
+replace(#before, after)
 if #ARGV > 1 then
   live_for(math.max(longest, 1000), true)
 end

@@ -4,8 +4,9 @@
 --   <owner> <lifetime> <span> <number> <token> <since> <state>
 --
 -- It dies at since + span. Times are whole microseconds, `since` by this
--- server's clock. The state is W(aiting), P(romoted) or C(laimed); the owner is
--- <client>.<sequence>, or - for a ticket that is known by its number alone.
+-- server's clock. The state is W(aiting), P(romoted), C(laimed), or F(ollowed):
+-- claimed, and somebody waits behind it; the owner is <client>.<sequence>, or -
+-- for a ticket that is known by its number alone.
 -- Only the head ever changes, so that a step costs the same however many wait.
 
 local key = KEYS[1]
@@ -17,9 +18,10 @@ local expired, abandoned, called = {}, {}, false
 
 local function read(element)
   local owner, lifetime, span, number, token, since, state = string.match(element,
-    '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+) ([WPC])$')
-  if not owner then
-    error('DAMAGED ' .. string.sub(element, 1, 200))
+    '^(%-?%x*%.?%d*) (%d+) (%d+) (%d+) (%d+) (%d+) ([WPCF])$')
+  if not owner or owner ~= '-' and not string.find(owner, '^%.%d+$', 17) then
+    -- A reply that is no UTF-8 would be taken for none.
+    error('DAMAGED ' .. (string.gsub(string.sub(element, 1, 200), '[^\32-\126]', '?')))
   end
   return {
     owner = owner, lifetime = lifetime, span = span, number = tonumber(number),
@@ -64,10 +66,23 @@ local function promote(head, window)
   end
 end
 
+-- Puts these elements in the place of the first so many. The key never
+-- vanishes in between: in a cluster it may be moving to another node.
+local function replace(old, new)
+  for first = 1, #new, 1000 do
+    call('RPUSH', key, unpack(new, first, math.min(first + 999, #new)))
+  end
+  if #new > 0 then
+    call('LTRIM', key, old, -1)
+  else
+    call('DEL', key)
+  end
+end
+
 -- The client of a head that was called and never answered is dead: all its
 -- tickets go (rule 6). Rare, so it may look at every element.
 local function drop_tickets_of(client)
-  local kept = {}
+  local kept, before = {}, #abandoned
   for _, element in ipairs(call('LRANGE', key, 0, -1)) do
     if string.sub(element, 1, 16) == client then
       abandoned[#abandoned + 1] = element
@@ -75,40 +90,48 @@ local function drop_tickets_of(client)
       kept[#kept + 1] = element
     end
   end
-  if #abandoned == 0 then
+  if #abandoned == before then
     return
   end
-  local ms = call('PTTL', key)
-  call('DEL', key)
-  for first = 1, #kept, 1000 do
-    call('RPUSH', key, unpack(kept, first, math.min(first + 999, #kept)))
-  end
-  if #kept > 0 then
-    call('PEXPIRE', key, ms)
-  end
+  replace(#kept + #abandoned - before, kept)
 end
 
--- Drops dead heads (rule 6) and calls the one that comes first then. Returns
--- the head.
-local function settle(window)
+-- Drops dead heads (rule 6), and the first if its ticket is `finished`, and
+-- calls the one that comes first then. Returns the head. Looks first, and
+-- changes then: a step that finds a damaged ticket changes nothing.
+local function settle(window, finished)
+  local head, dead_client
+  local dead = finished and 1 or 0
   while true do
-    local element = call('LINDEX', key, 0)
+    local element = call('LINDEX', key, dead)
     if not element then
-      return nil
+      break
     end
-    local head = read(element)
-    if head.dies > now then
-      if head.state == 'W' then
-        promote(head, window)
+    local ticket = read(element)
+    if dead_client and string.sub(ticket.owner, 1, 16) == dead_client then
+      abandoned[#abandoned + 1] = element
+    elseif ticket.dies > now then
+      head = ticket
+      break
+    else
+      expired[#expired + 1] = element
+      -- Nobody but the first can have been called.
+      if ticket.state == 'P' then
+        dead_client = string.sub(ticket.owner, 1, 16)
       end
-      return head
     end
-    call('LPOP', key)
-    expired[#expired + 1] = element
-    if head.state == 'P' then
-      drop_tickets_of(string.sub(head.owner, 1, 16))
-    end
+    dead = dead + 1
   end
+  if dead > 0 then
+    call('LPOP', key, dead)
+  end
+  if head and dead_client then
+    drop_tickets_of(dead_client)
+  end
+  if head and head.state == 'W' then
+    promote(head, window)
+  end
+  return head
 end
 
 -- Where the ticket of an owner stands, from 0 on. Numbers rise from head to

@@ -16,9 +16,6 @@ use crate::backend::redis::connect::{Node, within};
 use crate::backend::redis::route::Route;
 use crate::backend::redis::trouble::{Verdict, judge};
 
-/// A connection that is not answered for so long hears nothing, either.
-const PING_EVERY: Duration = Duration::from_secs(2);
-
 /// A server that refuses a subscription is asked again, in case that somebody
 /// changed its mind.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -78,7 +75,7 @@ async fn hear(
 ) {
     let mut channels = HashSet::new();
     let mut ping: Option<Ping> = None;
-    let mut next_ping = Instant::now() + PING_EVERY;
+    let mut last_ping = Instant::now();
     let mut ask_again = None;
     let mut hears = false;
     loop {
@@ -110,7 +107,9 @@ async fn hear(
                 },
             }
         }
-        let again = ask_again.unwrap_or(next_ping + PING_EVERY);
+        let ping_every = wakeups.ping_every();
+        let next_ping = last_ping + ping_every;
+        let again = ask_again.unwrap_or(next_ping + 2 * ping_every);
         tokio::select! {
             _ = ends.recv() => return,
             () = &mut wanted_more => {}
@@ -119,7 +118,7 @@ async fn hear(
                 let mut connection = connection.clone();
                 ping = Some(Box::pin(async move {
                     let asked = redis::cmd("PING");
-                    within(PING_EVERY, asked.query_async(&mut connection)).await
+                    within(ping_every, asked.query_async(&mut connection)).await
                 }));
             }
             answered = answer(&mut ping) => {
@@ -127,7 +126,7 @@ async fn hear(
                     return;
                 }
                 ping = None;
-                next_ping = Instant::now() + PING_EVERY;
+                last_ping = Instant::now();
             }
         }
     }

@@ -1,0 +1,445 @@
+//! Another server takes over, by plan or because the master died: with
+//! Sentinel and in a cluster, under load. And slots of a cluster that move.
+//!
+//! Redis replicates after it has answered. What a master did last may be lost
+//! with it, so that two may hold a lock, and tickets may go; or come back,
+//! and live until their lease ends, which is short here. Tokens rise all the
+//! same.
+
+#![cfg(feature = "testing")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use lock_store::{DeploymentMode, LockStore, RedisConfig, Timing};
+use redis_fixture::{Cluster, Sentinels, Server};
+
+use support::redis::{Load, Rules, aside, at, holds_soon, keys, nothing_left_at};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How long everything may stand still.
+const SOME_SECONDS: Duration = Duration::from_secs(20);
+
+const CONVERSATIONS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+/// A planned change of places loses nothing, but takes a moment.
+fn planned() -> Rules {
+    Rules::strict()
+}
+
+fn lossy() -> Rules {
+    Rules {
+        lifetime: 3 * SECOND,
+        may_forget: true,
+        ..Rules::outage(8 * SECOND)
+    }
+}
+
+async fn two_clients(redis: &RedisConfig) -> (LockStore, LockStore) {
+    let timing = Timing::default();
+    (
+        support::redis::store(redis, timing.clone()).await,
+        support::redis::store(redis, timing).await,
+    )
+}
+
+async fn sentinel_clients(sentinels: &Sentinels) -> (LockStore, LockStore) {
+    two_clients(&RedisConfig {
+        deployment_mode: DeploymentMode::Sentinel,
+        endpoints: sentinels.sentinel_addresses(),
+        sentinel_service: sentinels.master_name().into(),
+        ..at("localhost")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_change_the_master_under_load() {
+    let sentinels = aside(Sentinels::start);
+    let (one, other) = sentinel_clients(&sentinels).await;
+    let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, lossy());
+    load.goes_on(20).await;
+    for _ in 0..2 {
+        let old = sentinels.current_master_port();
+        let new = aside(|| sentinels.failover().port());
+        assert_ne!(new, old);
+        load.goes_on_within(SOME_SECONDS, 20).await;
+    }
+    load.end().await;
+    nothing_left_at(sentinels.master()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_of_sentinels_dies_under_load() {
+    let sentinels = aside(Sentinels::start);
+    let (one, other) = sentinel_clients(&sentinels).await;
+    let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, lossy());
+    load.goes_on(20).await;
+    let old = aside(|| sentinels.kill_master());
+    aside(|| sentinels.wait_for_new_master(old.port()));
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    // And it comes back as a replica, which takes no writes.
+    aside(|| {
+        old.restart_empty();
+        sentinels.wait_until_settled();
+    });
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    load.end().await;
+    nothing_left_at(sentinels.master()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_of_sentinels_freezes_and_comes_back_as_a_replica() {
+    let sentinels = aside(Sentinels::start);
+    let redis = RedisConfig {
+        deployment_mode: DeploymentMode::Sentinel,
+        endpoints: sentinels.sentinel_addresses(),
+        socket_timeout: SECOND,
+        ..at("localhost")
+    };
+    let (one, other) = two_clients(&redis).await;
+    let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, lossy());
+    load.goes_on(20).await;
+    let old = sentinels.master();
+    aside(|| {
+        old.freeze();
+        sentinels.wait_for_new_master(old.port())
+    });
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    aside(|| {
+        old.thaw();
+        sentinels.wait_until_settled();
+    });
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    load.end().await;
+    nothing_left_at(sentinels.master()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_is_down_is_passed_over() {
+    let sentinels = aside(Sentinels::start);
+    aside(|| sentinels.sentinels()[0].kill());
+    let (one, other) = sentinel_clients(&sentinels).await;
+    let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, lossy());
+    load.goes_on(20).await;
+    load.end().await;
+    nothing_left_at(sentinels.master()).await;
+}
+
+async fn cluster_clients(cluster: &Cluster) -> (LockStore, LockStore) {
+    two_clients(&RedisConfig {
+        deployment_mode: DeploymentMode::Cluster,
+        // Not all: the others are found.
+        endpoints: cluster.addresses()[..2].to_vec(),
+        ..at("localhost")
+    })
+    .await
+}
+
+/// The slot of a conversation, whose name in Redis only a lock shows.
+async fn slot_of(cluster: &Cluster, store: &LockStore, id: &str) -> u16 {
+    let guard = store.lock(id).await.unwrap();
+    let slot = aside(|| {
+        let end = format!(":{id}");
+        let mut keys = cluster.nodes().iter().flat_map(keys);
+        let key = keys.find(|key| key.ends_with(&end)).unwrap();
+        cluster.slot_of(&key)
+    });
+    guard.release().await.unwrap();
+    slot
+}
+
+/// Waits until no node has a key. Replicas are behind, but not for long.
+async fn nothing_left_in(cluster: &Cluster) {
+    for node in cluster.nodes().iter().filter(|node| node.is_running()) {
+        nothing_left_at(node).await;
+    }
+}
+
+/// Conversations of which each node has two.
+async fn two_at_each(cluster: &Cluster, store: &LockStore) -> Vec<(String, u16)> {
+    let mut found: Vec<(String, u16, u16)> = Vec::new();
+    for number in 0.. {
+        let id = format!("c{number}");
+        let slot = slot_of(cluster, store, &id).await;
+        let port = aside(|| cluster.node_of_slot(slot).port());
+        if found.iter().filter(|(_, _, there)| *there == port).count() < 2 {
+            found.push((id, slot, port));
+        }
+        if found.len() == 6 {
+            break;
+        }
+    }
+    let found = found.into_iter();
+    found.map(|(id, slot, _)| (id, slot)).collect()
+}
+
+fn names(conversations: &[(String, u16)]) -> Vec<&str> {
+    conversations.iter().map(|(id, _)| &**id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_a_cluster_takes_over_under_load() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let conversations = two_at_each(&cluster, &one).await;
+    let load = Load::begin(&[&one, &other], &names(&conversations), 2, planned());
+    load.goes_on(20).await;
+    // And back.
+    for _ in 0..2 {
+        aside(|| cluster.failover_of_slot(conversations[0].1));
+        load.goes_on_within(SOME_SECONDS, 20).await;
+    }
+    load.end().await;
+    nothing_left_in(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_of_a_cluster_dies_under_load() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let conversations = two_at_each(&cluster, &one).await;
+    let load = Load::begin(&[&one, &other], &names(&conversations), 1, lossy());
+    load.goes_on(20).await;
+    let slot = conversations[0].1;
+    let old = aside(|| {
+        let old = cluster.kill_master_of_slot(slot);
+        assert_ne!(cluster.node_of_slot(slot).port(), old.port());
+        cluster.wait_until_settled();
+        old
+    });
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    aside(|| {
+        old.restart_empty();
+        cluster.wait_until_settled();
+    });
+    load.goes_on_within(SOME_SECONDS, 20).await;
+    load.end().await;
+    nothing_left_in(&cluster).await;
+}
+
+/// Where a slot can go.
+fn another_master(cluster: &Cluster, slot: u16) -> &Server {
+    let from = cluster.node_of_slot(slot).port();
+    let masters = [0, 6000, 12_000].map(|slot| cluster.node_of_slot(slot));
+    masters.into_iter().find(|it| it.port() != from).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_moves_under_load() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let conversations = two_at_each(&cluster, &one).await;
+    let load = Load::begin(&[&one, &other], &names(&conversations), 2, planned());
+    load.goes_on(20).await;
+    // There and back.
+    for _ in 0..4 {
+        let slot = conversations[0].1;
+        let migration = aside(|| cluster.begin_migration(slot, another_master(&cluster, slot)));
+        load.goes_on_within(SOME_SECONDS, 5).await;
+        aside(|| migration.move_keys());
+        load.goes_on_within(SOME_SECONDS, 5).await;
+        aside(|| migration.finish());
+        load.goes_on_within(SOME_SECONDS, 20).await;
+    }
+    load.end().await;
+    nothing_left_in(&cluster).await;
+}
+
+/// Waiters that wait through the whole of it: their tickets move with them,
+/// and their calls come from the new node.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiters_move_with_their_slot() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let slot = slot_of(&cluster, &one, "a").await;
+    let held = one.lock("a").await.unwrap();
+    let first = one.take_ticket("a").await.unwrap();
+    let second = other.take_ticket("a").await.unwrap();
+    let third = one.take_ticket("a").await.unwrap();
+    aside(|| cluster.migrate_slot(slot, another_master(&cluster, slot)));
+    let begun = Instant::now();
+    let mut token = held.fencing_token();
+    held.release().await.unwrap();
+    for place in [first, second, third] {
+        let guard = place.wait().await.unwrap();
+        assert!(guard.fencing_token() > token);
+        token = guard.fencing_token();
+        guard.release().await.unwrap();
+    }
+    assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
+    nothing_left_in(&cluster).await;
+}
+
+/// Between the move of a key and that of its slot, calls come from a node at
+/// which nobody can listen. A waiter is served all the same, and is not taken
+/// for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_is_served_while_its_slot_is_halfway() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let slot = slot_of(&cluster, &one, "a").await;
+    let held = one.lock("a").await.unwrap();
+    let place = other.take_ticket("a").await.unwrap();
+    let migration = aside(|| {
+        let migration = cluster.begin_migration(slot, another_master(&cluster, slot));
+        migration.move_keys();
+        migration
+    });
+    held.release().await.unwrap();
+    let begun = Instant::now();
+    let guard = place.wait().await.unwrap();
+    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
+    guard.release().await.unwrap();
+    aside(|| migration.finish());
+    nothing_left_in(&cluster).await;
+}
+
+/// While a slot is on its way, a key that is deleted cannot be made again
+/// where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
+    let cluster = aside(Cluster::start);
+    let redis = RedisConfig {
+        deployment_mode: DeploymentMode::Cluster,
+        endpoints: cluster.addresses(),
+        ..at("localhost")
+    };
+    let timing = Timing {
+        lock_lifetime: 60 * SECOND,
+        claim_window: SECOND,
+        ..Timing::default()
+    };
+    let one = support::redis::store(&redis, timing.clone()).await;
+    let other = support::redis::store(&redis, timing.clone()).await;
+    let dead = support::redis::store(&redis, timing).await;
+    let slot = slot_of(&cluster, &one, "a").await;
+    let held = one.lock("a").await.unwrap();
+    // A client that ends without a word.
+    let id = lock_store::ConversationId::new("a").unwrap();
+    let client = dead.client_id();
+    for sequence in 1_000..1_003 {
+        let issue = lock_store::Issue {
+            owner: Some(lock_store::Owner { client, sequence }),
+            lifetime: 60 * SECOND,
+            wait_timeout: 60 * SECOND,
+            claim_window: SECOND,
+            queue: true,
+            repeated: false,
+            asked: Instant::now(),
+        };
+        dead.backend().issue(&id, &issue).resolve().await.unwrap();
+    }
+    drop(dead);
+    let place = other.take_ticket("a").await.unwrap();
+    let last = one.take_ticket("a").await.unwrap();
+    let migration = aside(|| cluster.begin_migration(slot, another_master(&cluster, slot)));
+    held.release().await.unwrap();
+    let begun = Instant::now();
+    let guard = place.wait().await.unwrap();
+    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
+    guard.release().await.unwrap();
+    last.wait().await.unwrap().release().await.unwrap();
+    aside(|| {
+        migration.move_keys();
+        migration.finish();
+    });
+    nothing_left_in(&cluster).await;
+}
+
+/// Calls go on coming, so that nobody has to look.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_looks_all_the_time_after_a_slot_has_moved() {
+    let cluster = aside(Cluster::start);
+    let (one, other) = cluster_clients(&cluster).await;
+    let conversations = two_at_each(&cluster, &one).await;
+    let (moving, slot) = &conversations[0];
+    let to = aside(|| another_master(&cluster, *slot));
+    // Somebody waits at both nodes, so that both are listened to.
+    let there = aside(|| {
+        let at_to = |(_, slot): &&(String, u16)| cluster.node_of_slot(*slot).port() == to.port();
+        &conversations.iter().find(at_to).unwrap().0
+    });
+    let mut waiting = Vec::new();
+    let mut held = Vec::new();
+    for id in [moving, there] {
+        held.push(one.lock(id).await.unwrap());
+        waiting.push(other.take_ticket(id).await.unwrap());
+    }
+    aside(|| cluster.migrate_slot(*slot, to));
+    // How many claims all nodes have seen.
+    let scripts = || -> u64 {
+        let calls = |node: &Server| {
+            let stats = node.command(&["INFO", "commandstats"]).text();
+            let line = stats.lines().find(|it| it.starts_with("cmdstat_evalsha:"));
+            let calls = line.and_then(|it| it.split(['=', ',']).nth(1));
+            calls.map_or(0, |calls| calls.parse::<u64>().unwrap())
+        };
+        cluster.nodes().iter().map(calls).sum()
+    };
+    holds_soon("nobody looks any more", || {
+        let before = scripts();
+        std::thread::sleep(3 * SECOND);
+        scripts() == before
+    })
+    .await;
+    for (held, place) in held.into_iter().zip(waiting) {
+        let begun = Instant::now();
+        held.release().await.unwrap();
+        place.wait().await.unwrap().release().await.unwrap();
+        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+    }
+    nothing_left_in(&cluster).await;
+}
+
+/// A user who may not subscribe to shard channels waits by looking.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiters_without_a_subscription_in_a_cluster_are_served() {
+    let cluster = aside(Cluster::start);
+    aside(|| {
+        for node in cluster.nodes() {
+            let rules = [
+                "ACL",
+                "SETUSER",
+                "deaf",
+                "on",
+                ">word",
+                "~*",
+                "&*",
+                "+@all",
+                "-ssubscribe",
+            ];
+            node.command(&rules).ok();
+        }
+    });
+    let redis = RedisConfig {
+        deployment_mode: DeploymentMode::Cluster,
+        endpoints: cluster.addresses(),
+        username: Some("deaf".into()),
+        password: Some("word".into()),
+        socket_timeout: 10 * SECOND,
+        ..at("localhost")
+    };
+    let (one, other) = two_clients(&redis).await;
+    let held = one.lock("a").await.unwrap();
+    let asked = Instant::now();
+    let waiting = tokio::spawn(async move {
+        let guard = other.lock("a").await?;
+        guard.release().await
+    });
+    holds_soon("it waits", || {
+        cluster.nodes()[..3].iter().any(|node| {
+            let keys = keys(node);
+            let length = |key: &String| node.command(&["LLEN", key]);
+            keys.iter().any(|key| length(key).integer() == 2)
+        })
+    })
+    .await;
+    held.release().await.unwrap();
+    waiting.await.unwrap().unwrap();
+    assert!(asked.elapsed() < 4 * SECOND, "{:?}", asked.elapsed());
+    nothing_left_in(&cluster).await;
+}

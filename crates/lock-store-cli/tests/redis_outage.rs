@@ -180,7 +180,7 @@ fn none_is_lost_when_redis_loses_its_data_under_load() {
         .map(|p| {
             let place = Place::new();
             place.messages((0..EACH).map(|i| (names[(i + p + i / 7) % 5], i.to_string())));
-            let options = ["input.jsonl", "--lifetime", "5", "--redis", &url];
+            let options = ["input.jsonl", "--lifetime", "60", "--redis", &url];
             let mut command = place.command(options);
             command.args(["--", "sh", "-c", "sleep 0.01; echo well"]);
             let running = place.start(&mut command);

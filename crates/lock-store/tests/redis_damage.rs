@@ -211,7 +211,7 @@ fn garbage(whole: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
         (other(format!("{owner}x {rest}")), "x "),
         (other(format!("nobody {rest}")), "nobody"),
         (other(format!("{whole} ")), " "),
-        (other(whole.replace(" C", " X")), " X"),
+        (other(format!("{}X", &whole[..whole.len() - 1])), " X"),
         (other(format!("{owner} -1 {rest}")), "-1"),
         (other(whole.replacen(" 600000000 ", " 6e8 ", 1)), "6e8"),
     ]

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lock_store::{ConversationId, Issue, LockStore, Owner, Place, RedisConfig, Timing};
+use lock_store::{LockStore, Place, RedisConfig, Timing};
 use redis_fixture::{Cut, Proxy, Server};
 use secrecy::SecretString;
 use tokio::task::JoinSet;

@@ -2,12 +2,16 @@
 
 #![allow(dead_code, unreachable_pub)] // each file uses a part of it
 
+pub mod bench;
 pub mod probe;
+pub mod processes;
 pub mod redis;
 pub mod scenario;
 pub mod slow;
 pub mod slow_story;
+pub mod start;
 pub mod table;
+pub mod walk;
 
 use std::sync::Arc;
 

@@ -1,0 +1,120 @@
+//! What a walk does next.
+
+use std::time::{Duration, Instant};
+
+use lock_store::{Claim, ClientId, Finish, Issue, Owner, TicketName};
+
+use super::step::Step;
+use super::{CLIENTS, Walk, ms};
+
+impl Walk {
+    /// What comes next.
+    pub fn think(&mut self) -> Step {
+        let alive: Vec<_> = self
+            .reference
+            .tickets()
+            .filter_map(|t| Some((t.owner?, t.number)))
+            .collect();
+        let head = alive.first().copied();
+        match self.dice.below(100) {
+            0..45 => self.issue(),
+            45..72 => {
+                let anybody = if self.dice.one_in(4) {
+                    &self.known
+                } else {
+                    &alive
+                };
+                let whose = if self.dice.one_in(2) {
+                    head
+                } else {
+                    self.dice.choose(anybody)
+                };
+                match whose {
+                    Some(whose) => self.claim(whose),
+                    None => self.issue(),
+                }
+            }
+            72..95 => {
+                let anybody = if self.dice.one_in(4) {
+                    &self.known
+                } else {
+                    &alive
+                };
+                let whose = if self.dice.one_in(2) {
+                    head
+                } else {
+                    self.dice.choose(anybody)
+                };
+                let by_number = self.dice.one_in(2);
+                let (ticket, number) = match (self.dice.below(10), whose) {
+                    (0, _) => (TicketName::Nobodys, None),
+                    (1..4, _) => {
+                        let numbers: Vec<_> = self.reference.tickets().map(|t| t.number).collect();
+                        let number = self.dice.choose(&numbers).unwrap_or(3);
+                        (TicketName::Number(number), None)
+                    }
+                    (_, Some((owner, number))) => {
+                        (TicketName::Owner(owner), by_number.then_some(number))
+                    }
+                    (_, None) => return self.issue(),
+                };
+                Step::Finish(Finish {
+                    ticket,
+                    number,
+                    claim_window: self.window,
+                    patience: None,
+                })
+            }
+            95..98 => {
+                let mut tickets: Vec<_> = self.reference.tickets().cloned().collect();
+                let kept: Vec<_> = tickets.iter().map(|_| !self.dice.one_in(3)).collect();
+                let mut kept = kept.iter();
+                tickets.retain(|_| *kept.next().unwrap());
+                Step::Put(tickets)
+            }
+            _ => Step::Delete,
+        }
+    }
+
+    fn issue(&mut self) -> Step {
+        let lifetime = ms(30 + self.dice.below(220));
+        // One without any wait dies in the middle of the queue.
+        let wait = match self.dice.below(4) {
+            0 => Duration::ZERO,
+            _ => ms(60 + self.dice.below(300)),
+        };
+        let repeated = self.dice.one_in(10);
+        let again = self.dice.choose(&self.known).filter(|_| repeated);
+        let owner = match again {
+            Some((owner, _)) => Some(owner),
+            None if self.dice.one_in(8) => None,
+            None => {
+                self.sequence += 1;
+                let client = ClientId::from_u64(self.dice.below(CLIENTS));
+                Some(Owner {
+                    client,
+                    sequence: self.sequence,
+                })
+            }
+        };
+        Step::Issue(Issue {
+            owner,
+            lifetime,
+            wait_timeout: wait,
+            claim_window: self.window,
+            queue: !self.dice.one_in(8),
+            repeated: again.is_some(),
+            asked: Instant::now(),
+        })
+    }
+
+    fn claim(&mut self, (owner, number): (Owner, u64)) -> Step {
+        Step::Claim(Claim {
+            owner,
+            number: (!self.dice.one_in(3)).then_some(number),
+            lifetime: ms(30 + self.dice.below(220)),
+            claim_window: self.window,
+            asked: Instant::now(),
+        })
+    }
+}

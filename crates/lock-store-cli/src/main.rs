@@ -49,8 +49,9 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
             process::run(settings, screen).await
         }),
     };
-    // After a second Ctrl-C tasks are still under way: they are dropped here,
-    // and their commands killed.
+    // After a second Ctrl-C tasks are still under way, and their commands with
+    // them.
+    process::handler::kill_all();
     runtime.shutdown_timeout(Duration::from_secs(5));
     code
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lock_store::{LockError, LockGuard};
 use serde_json::value::{RawValue, to_raw_value};
 
-pub(crate) use command::Command;
+pub(crate) use command::{Command, kill_all};
 pub(crate) use post::Post;
 
 use super::message::Message;

@@ -1,10 +1,12 @@
 //! A command that is started for each message.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -65,10 +67,9 @@ impl Command {
 
     /// Runs it for a message.
     pub(super) async fn run(&self, message: &Message, guard: &LockGuard) -> Response {
-        let mut child = self
+        let (mut child, mut group) = self
             .start(message, guard)
             .map_err(|error| format!("the command could not be started: {error}"))?;
-        let mut group = Group::of(&child);
         let limit = Limit {
             timeout: self.timeout,
             guard,
@@ -92,8 +93,12 @@ impl Command {
         }
     }
 
-    fn start(&self, message: &Message, guard: &LockGuard) -> io::Result<Child> {
-        tokio::process::Command::new(&self.program)
+    fn start(&self, message: &Message, guard: &LockGuard) -> io::Result<(Child, Group)> {
+        let mut running = running();
+        let Some(running) = &mut *running else {
+            return Err(io::Error::other("no more commands are started"));
+        };
+        let child = tokio::process::Command::new(&self.program)
             .args(&self.arguments)
             .env("LOCK_STORE_CONVERSATION_ID", message.id.as_str())
             .env("LOCK_STORE_TICKET", guard.ticket_number().to_string())
@@ -107,12 +112,30 @@ impl Command {
             // Of its own, so that Ctrl-C in a terminal reaches only us.
             .process_group(0)
             .kill_on_drop(true)
-            .spawn()
+            .spawn()?;
+        let group = Group::of(&child);
+        running.extend(group.0);
+        Ok((child, group))
     }
 }
 
 fn is_program(file: &Path) -> bool {
     file.is_file() && access(file, AccessFlags::X_OK).is_ok()
+}
+
+/// The process groups of all commands that run; `None` when no more may start.
+static RUNNING: Mutex<Option<BTreeSet<Pid>>> = Mutex::new(Some(BTreeSet::new()));
+
+fn running() -> MutexGuard<'static, Option<BTreeSet<Pid>>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills every command that runs, and lets no other start. A runtime that ends
+/// may leave a task, and with it a command, as it stands.
+pub(crate) fn kill_all() {
+    for group in running().take().into_iter().flatten() {
+        let _ = killpg(group, Signal::SIGKILL);
+    }
 }
 
 /// The processes of a command, killed when dropped.
@@ -126,11 +149,16 @@ impl Group {
 
     /// Its number may be somebody else's from now on.
     fn has_ended(&mut self) {
-        self.0 = None;
+        if let (Some(group), Some(running)) = (self.0.take(), &mut *running()) {
+            running.remove(&group);
+        }
     }
 
     fn kill(&mut self) {
         if let Some(group) = self.0.take() {
+            if let Some(running) = &mut *running() {
+                running.remove(&group);
+            }
             // It fails only if they have all ended.
             let _ = killpg(group, Signal::SIGKILL);
         }

@@ -28,13 +28,32 @@ fn begun(place: &Place, each: usize, options: &[&str]) -> Running {
     );
     let script = ["--", "sh", "-c", &script];
     let arguments = [&["input.jsonl"], options, &script].concat();
-    let running = place.start(&mut place.command(arguments));
+    let mut command = through(place, DEFAULT_HANG_UP, &place.command(arguments));
+    let running = place.start(command.stdin(Stdio::null()));
     until("all have begun", || {
         ["pid.a", "pid.b", "pid.c"]
             .iter()
             .all(|name| place.read(name).ends_with('\n'))
     });
     running
+}
+
+/// The tests themselves may run under `nohup`.
+const DEFAULT_HANG_UP: [&str; 2] = ["env", "--default-signal=HUP"];
+
+/// The same command, started by another one that hands on its process.
+fn through<const N: usize>(place: &Place, starter: [&str; N], command: &Command) -> Command {
+    let mut through = Command::new(starter[0]);
+    through
+        .args(&starter[1..])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_remove("RUST_LOG")
+        .env_remove("TICKET_LOCK_LIFETIME")
+        .current_dir(place.path(""))
+        .stdout(File::create(place.path("stdout")).unwrap())
+        .stderr(File::create(place.path("stderr")).unwrap());
+    through
 }
 
 /// Sends a signal, and waits until it was noticed: from then on nothing is
@@ -149,18 +168,10 @@ fn a_terminals_ctrl_c_does_not_reach_the_commands() {
 #[test]
 fn under_nohup_it_outlives_its_terminal() {
     let place = Place::new();
-    let lock_store = place.command(["-"]);
     // What `nohup` does, but for the outputs.
-    let mut nohup = Command::new("sh");
-    nohup
-        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
-        .arg(lock_store.get_program())
-        .args(lock_store.get_args())
-        .current_dir(place.path(""))
-        .stdin(Stdio::piped())
-        .stdout(File::create(place.path("stdout")).unwrap())
-        .stderr(File::create(place.path("stderr")).unwrap());
-    let mut running = place.start(&mut nohup);
+    let nohup = ["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""];
+    let mut command = through(&place, nohup, &place.command(["-"]));
+    let mut running = place.start(command.stdin(Stdio::piped()));
     write_to(&mut running, &common::message("a", "one"));
     until("the first result", || place.read("stdout").ends_with('\n'));
     running.signal(Signal::SIGHUP);

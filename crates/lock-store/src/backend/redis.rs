@@ -9,6 +9,7 @@ mod alone;
 mod connect;
 mod doubts;
 mod element;
+mod inspect;
 mod keys;
 mod link;
 mod listing;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Weak};
 
 use self::connect::{Connector, Place, within};
 use self::doubts::Doubts;
+pub use self::inspect::{Inspection, LockSummary, Survey};
 use self::keys::Keys;
 use self::link::{Link, Live};
 use self::replicas::Replicas;
@@ -183,7 +185,7 @@ impl RedisLockStore {
     }
 
     /// Whether there is a connection.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         let links = self.core.steps.route.all_links();
         links.iter().any(|links| links[0].live().is_some())
     }

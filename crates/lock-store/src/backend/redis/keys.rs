@@ -116,6 +116,11 @@ impl Keys {
         }
     }
 
+    /// What `PUBSUB` is asked to learn who listens to a channel.
+    pub(super) fn who_listens(&self) -> &'static str {
+        if self.tagged { "SHARDNUMSUB" } else { "NUMSUB" }
+    }
+
     /// The begin of a client's channel, as an expression in Lua.
     pub(super) fn channel_in_lua(&self) -> String {
         let channels = &self.channels;

@@ -37,6 +37,8 @@ pub(super) struct Scripts {
     delete: Script,
     put: Script,
     check: Script,
+    /// The command that tells an owner.
+    pub(super) publish: &'static str,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,7 @@ struct Script {
 }
 
 impl Scripts {
-    pub(super) fn new(keys: &Keys, publish: &str) -> Self {
+    pub(super) fn new(keys: &Keys, publish: &'static str) -> Self {
         let queue = include_str!("lua/queue.lua")
             .replace("@PUBLISH@", publish)
             .replace("@CHANNEL@", &keys.channel_in_lua());
@@ -64,6 +66,7 @@ impl Scripts {
             delete: script(include_str!("lua/delete.lua")),
             put: script(include_str!("lua/put.lua")),
             check: script(include_str!("lua/check.lua")),
+            publish,
         }
     }
 

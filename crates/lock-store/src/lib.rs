@@ -53,7 +53,7 @@ pub use backend::{
 };
 pub use config::{
     DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode, Fallback,
-    LockStoreConfig, RedisConfig, StoreType, Timing,
+    Layout, LockStoreConfig, RedisConfig, StoreType, Timing,
 };
 pub use error::{LockError, LockErrorKind};
 pub use guard::LockGuard;

@@ -43,7 +43,6 @@ use crate::config::RedisConfig;
 use crate::error::LockError;
 use crate::identity::{ClientId, ConversationId};
 use crate::ticket::TicketLock;
-use crate::time::Timestamp;
 
 /// Locks in Redis.
 ///
@@ -90,9 +89,9 @@ impl RedisLockStore {
     pub(crate) fn begin(config: &RedisConfig) -> Result<Self, LockError> {
         let connector = Arc::new(Connector::new(config)?);
         let is_cluster = matches!(connector.place, Place::Cluster(_));
-        let keys = Keys::new(config.key_prefix.as_deref(), is_cluster);
+        let keys = Keys::of(config);
         let publish = if is_cluster { "SPUBLISH" } else { "PUBLISH" };
-        let scripts = Arc::new(Scripts::new(&keys, publish));
+        let scripts = Arc::new(Scripts::new(config, &keys, publish));
         let route = Route::new(&connector, &scripts, config.connections.max(1));
         let steps = Arc::new(Steps {
             keys,
@@ -146,7 +145,8 @@ impl RedisLockStore {
         let answer = within(steps.timeout(), check.query_async(&mut live.connection)).await;
         match answer {
             Ok(refusal) => {
-                let refusal: String = refusal;
+                let refusal = redis::from_redis_value(steps.scripts.answer(&Ask::Get, refusal));
+                let refusal: String = refusal.unwrap_or_default();
                 if refusal.is_empty() {
                     return self.check_by_hash(&key, &mut live).await;
                 }
@@ -167,11 +167,9 @@ impl RedisLockStore {
     /// Whether a script may be called as steps call it.
     async fn check_by_hash(&self, key: &str, live: &mut Live) -> Result<(), Trouble> {
         let steps = &self.core.steps;
-        let times = Times {
-            until: Timestamp::default(),
-            repeated: false,
-        };
-        let delete = steps.scripts.command(&Ask::Delete, key, false, &times);
+        let delete = steps
+            .scripts
+            .command(&Ask::Delete, key, false, &Times::NONE);
         let answer = within(steps.timeout(), delete.query_async(&mut live.connection)).await;
         let answer: redis::RedisResult<redis::Value> = answer;
         match answer {

@@ -5,15 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
-use redis::Value;
+use redis::{RedisError, RedisResult, Value};
 
 use super::connect::within;
 use super::element::{self, damaged};
 use super::inspect::{LockSummary, Survey};
 use super::link::{Link, Live};
 use super::route::Links;
+use super::scripts::{Ask, Times};
 use super::steps::Steps;
-use super::trouble::{Trouble, plain};
+use super::trouble::{Trouble, Verdict, judge, plain};
 use crate::backend::Conversations;
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -121,58 +122,94 @@ async fn summaries(steps: &Steps, page: &Page) -> Result<Summaries, LockError> {
         return Ok(Vec::new());
     }
     let mut live = connected(steps, &page.links[0]).await?;
-    let mut pipeline = redis::pipe();
-    pipeline.ignore_errors().cmd("TIME");
-    for id in &page.ids {
-        let key = steps.keys.queue(id);
-        pipeline.cmd("LRANGE").arg(&key).arg(0).arg(1);
-        pipeline.cmd("LLEN").arg(key);
-    }
-    let answers = pipeline.query_async(&mut live.connection);
-    let answers: Vec<Value> = within(steps.timeout(), answers)
+    let unavailable = |error: RedisError| LockError::unavailable(plain(&error));
+    let answers = ask_for_all(steps, &page.ids, &mut live, false);
+    let mut answers = within(steps.timeout(), answers)
         .await
-        .map_err(|error| LockError::unavailable(plain(&error)))?;
+        .map_err(unavailable)?;
+    let is_unknown =
+        |answer: &Value| matches!(answer, Value::ServerError(e) if e.code() == "NOSCRIPT");
+    if answers.iter().any(is_unknown) {
+        let again = ask_for_all(steps, &page.ids, &mut live, true);
+        answers = within(steps.timeout(), again).await.map_err(unavailable)?;
+    }
     let mut answers = answers.into_iter();
     let now = answers.next().as_ref().and_then(server_time);
     let now = now.ok_or_else(|| LockError::unavailable("Redis did not say what time it is"))?;
     let mut seen = Vec::with_capacity(page.ids.len());
     for id in &page.ids {
-        let (Some(first), Some(length)) = (answers.next(), answers.next()) else {
+        let Some(first) = answers.next() else {
             break;
         };
-        let key = steps.keys.queue(id);
+        let length = if steps.scripts.are_lists() {
+            answers.next()
+        } else {
+            None
+        };
         // One that went meanwhile is none.
-        seen.extend(summary(id, &key, first, &length, now).transpose());
+        seen.extend(summary(steps, id, first, length.as_ref(), now).transpose());
     }
     Ok(seen)
 }
 
+/// What time it is, and for each the head, the next, and the length; or the
+/// whole queue where that is no list.
+async fn ask_for_all(
+    steps: &Steps,
+    ids: &[ConversationId],
+    live: &mut Live,
+    by_text: bool,
+) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors().cmd("TIME");
+    for id in ids {
+        let key = steps.keys.queue(id);
+        if steps.scripts.are_lists() {
+            pipeline.cmd("LRANGE").arg(&key).arg(0).arg(1);
+            pipeline.cmd("LLEN").arg(key);
+        } else {
+            let get = steps
+                .scripts
+                .command(&Ask::Get, &key, by_text, &Times::NONE);
+            pipeline.add_command(get);
+        }
+    }
+    pipeline.query_async(&mut live.connection).await
+}
+
 fn summary(
+    steps: &Steps,
     id: &ConversationId,
-    key: &str,
     first: Value,
-    length: &Value,
+    length: Option<&Value>,
     now: Timestamp,
 ) -> Result<Option<LockSummary>, LockError> {
+    let key = steps.keys.queue(id);
+    let first = steps.scripts.answer(&Ask::Get, first);
     let elements: Vec<Vec<u8>> = match first {
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => {
-            return Err(damaged(id, key, "a value of another type"));
+        Value::ServerError(error) => {
+            let error = RedisError::from(error);
+            return Err(match judge(&error) {
+                Verdict::Damaged(found) => damaged(id, &key, &found),
+                _ => LockError::unavailable(plain(&error)).for_conversation(id),
+            });
         }
         first => redis::from_redis_value(first)
             .map_err(|error| LockError::unavailable(error).for_conversation(id))?,
     };
-    let mut tickets = element::read_queue(id, key, &elements)?.into_tickets();
-    let (Some(serving), next) = (tickets.pop_front(), tickets.pop_front()) else {
-        return Ok(None);
+    let length = match length {
+        Some(Value::Int(length)) => u64::try_from(*length).unwrap_or(0),
+        _ => elements.len() as u64,
     };
-    let Value::Int(length) = length else {
+    let mut tickets = element::read_queue(id, &key, &elements)?.into_tickets();
+    let Some(serving) = tickets.pop_front() else {
         return Ok(None);
     };
     Ok(Some(LockSummary {
         conversation_id: id.clone(),
         serving,
-        next,
-        waiting: u64::try_from(length - 1).unwrap_or(0),
+        next: tickets.pop_front(),
+        waiting: length.saturating_sub(1),
         now,
     }))
 }

@@ -58,7 +58,9 @@ impl Core {
             })
             .await?;
         watch.answered(done.generation);
-        let was_alone = scripts::was_alone(&done.reply);
+        // Where it is no list nothing can be removed from it without a script.
+        let is_list = self.steps.scripts.are_lists();
+        let was_alone = is_list && scripts::was_alone(&done.reply);
         let answer = scripts::read_issue(done.reply).ok_or_else(|| strange_reply(id))?;
         let Ask::Issue(issue) = ask else {
             return Ok(answer.of);

@@ -103,6 +103,10 @@ pub(crate) fn pushes_refused(error: &str) {
     warn!(target: TARGET, error, "the server refuses the subscription for wake-ups; looking every wait_time instead");
 }
 
+pub(crate) fn prefix_left_out(prefix: &str) {
+    warn!(target: TARGET, prefix, "in the layout of Rasa a prefix that is not alphanumeric is left out, as Rasa does: the keys are lock:<id>");
+}
+
 pub(crate) fn strange_call(message: &str) {
     warn!(target: TARGET, message, "not a call of ours on our channel");
 }

@@ -15,15 +15,13 @@ use secrecy::SecretString;
 
 use support::redis::{Common, at, own_prefix, store};
 
-/// The rights that docs/REDIS.md names, and no others.
-fn documented_rights(prefix: &str) -> String {
+/// The rights that docs/REDIS.md names for this user, and no others.
+fn documented_rights(user: &str) -> String {
     let page = include_str!("../../../docs/REDIS.md");
-    let line = page
-        .lines()
-        .find(|line| line.starts_with("ACL SETUSER bot "))
-        .unwrap();
+    let begin = format!("ACL SETUSER {user} ");
+    let line = page.lines().find(|line| line.starts_with(&begin)).unwrap();
     let (_, rules) = line.split_once(">PASSWORD ").unwrap();
-    rules.replace("lock-store:", &format!("{prefix}:"))
+    rules.to_owned()
 }
 
 /// Stores on something that lives as long as they are made.
@@ -125,13 +123,38 @@ mod acl_user_with_least_rights {
     fn acl() -> Storage {
         // A server each, as all have the one prefix that the user may use.
         let server = Server::builder()
-            .acl_user("bot", "swordfish", &documented_rights("bot"))
+            .acl_user(
+                "bot",
+                "swordfish",
+                &documented_rights("bot").replace("lock-store:", "bot:"),
+            )
             .without_default_user()
             .start();
         let redis = RedisConfig {
             key_prefix: Some("bot".into()),
             username: Some("bot".into()),
             password: Some(SecretString::from("swordfish")),
+            ..at(&server.url())
+        };
+        storage(Arc::new(server), redis)
+    }
+
+    lock_store::conformance_tests!(acl());
+}
+
+mod rasas_layout_with_least_rights {
+    use super::*;
+
+    fn acl() -> Storage {
+        // The defaults, as the page has them.
+        let server = Server::builder()
+            .acl_user("rasa", "swordfish", &documented_rights("rasa"))
+            .without_default_user()
+            .start();
+        let redis = RedisConfig {
+            username: Some("rasa".into()),
+            password: Some(SecretString::from("swordfish")),
+            layout: Layout::Rasa,
             ..at(&server.url())
         };
         storage(Arc::new(server), redis)

@@ -28,6 +28,7 @@ fn without_a_block_everything_is_the_default() {
         assert_eq!(config.redis.url.expose_secret(), "localhost");
         assert_eq!((config.redis.port, config.redis.db), (6379, 1));
         assert_eq!(config.redis.fallback, Fallback::InMemory);
+        assert_eq!(config.redis.layout, Layout::Native);
         assert_eq!(config.redis.socket_timeout, Duration::from_secs(10));
         assert_eq!(config.redis.sentinel_service, "mymaster");
         assert_eq!(config.redis.connections, 1);
@@ -55,6 +56,7 @@ fn every_key_is_read() {
   endpoints: ['s1:26379', 's2:26379']
   sentinel_service: chat
   fallback: none
+  layout: rasa
   lock_lifetime: 30
   wait_timeout: 0
   wait_time: 0.25
@@ -82,6 +84,7 @@ fn every_key_is_read() {
     assert_eq!(redis.endpoints, ["s1:26379", "s2:26379"]);
     assert_eq!(redis.sentinel_service, "chat");
     assert_eq!(redis.fallback, Fallback::None);
+    assert_eq!(redis.layout, Layout::Rasa);
     assert_eq!(
         config.timing,
         Timing {
@@ -227,6 +230,10 @@ fn each_wrong_value_is_named() {
         (
             "endpoints: [{a: b}]",
             "lock_store.endpoints must be a list of `host:port`",
+        ),
+        (
+            "layout: json",
+            "lock_store.layout is \"json\"; it must be `native` or `rasa`",
         ),
         (
             "fallback: disk",

@@ -6,6 +6,7 @@ use crc::{CRC_16_XMODEM, Crc};
 
 use crate::config::{DeploymentMode, Layout, RedisConfig};
 use crate::identity::{ClientId, ConversationId};
+use crate::telemetry;
 
 /// What the names begin with if nothing is configured.
 pub(crate) const DEFAULT_PREFIX: &str = "lock-store";
@@ -156,7 +157,11 @@ impl Keys {
 fn rasa_queues(prefix: Option<&str>) -> String {
     match prefix {
         Some(prefix) if prefix.chars().all(char::is_alphanumeric) => format!("{prefix}:lock:"),
-        _ => "lock:".to_owned(),
+        Some(prefix) => {
+            telemetry::prefix_left_out(prefix);
+            "lock:".to_owned()
+        }
+        None => "lock:".to_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ mod inspect;
 mod keys;
 mod link;
 mod listing;
+mod pauses;
 mod replicas;
 mod route;
 mod scripts;

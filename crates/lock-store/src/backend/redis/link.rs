@@ -4,7 +4,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, RedisResult};
@@ -13,15 +12,12 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Node, within};
+use super::pauses::CONNECTING;
 use super::scripts::Scripts;
 use super::trouble::Trouble;
 use crate::sync::Mutex;
 use crate::telemetry;
 use crate::time::Timestamp;
-
-/// Between two attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a connection hears without asking.
 type Pushes = mpsc::UnboundedReceiver<PushInfo>;
@@ -289,7 +285,7 @@ async fn prepare(
 /// Opens the connection again and again, without end: each attempt asks anew
 /// where the master is.
 async fn supervise(core: Arc<Core>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = CONNECTING;
     let mut was_connected = false;
     let mut said = String::new();
     loop {
@@ -298,7 +294,8 @@ async fn supervise(core: Arc<Core>) {
                 let generation = core.put_connection(connection);
                 telemetry::connected(was_connected);
                 said.clear();
-                (was_connected, pause) = (true, FIRST_PAUSE);
+                was_connected = true;
+                pauses.begin_again();
                 core.watch(generation, pushes).await;
                 telemetry::disconnected();
             }
@@ -309,8 +306,7 @@ async fn supervise(core: Arc<Core>) {
                     said.clone_from(&trouble.text);
                 }
                 core.put_trouble(trouble);
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                tokio::time::sleep(pauses.next()).await;
             }
         }
     }

@@ -13,15 +13,12 @@ use super::connect::{Connector, Node};
 use super::element;
 use super::keys::Keys;
 use super::link::{Link, Live};
+use super::pauses::{Pauses, SENDING};
 use super::route::{Links, Route};
 use super::scripts::{self, Ask, Scripts, Times};
 use super::trouble::{Verdict, judge, plain};
 use crate::error::LockError;
 use crate::identity::ConversationId;
-
-/// Between two attempts while the server says that it is busy with itself.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What every step needs.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ struct Attempt<'s> {
     by_text: bool,
     /// A node to ask instead, once.
     elsewhere: Option<Node>,
-    pause: Duration,
+    pauses: Pauses,
     trouble: Option<String>,
 }
 
@@ -82,7 +79,7 @@ impl Steps {
             repeated: false,
             by_text: false,
             elsewhere: None,
-            pause: FIRST_PAUSE,
+            pauses: SENDING,
             trouble: None,
         };
         loop {
@@ -161,7 +158,7 @@ impl Attempt<'_> {
                 tokio::select! {
                     live = link.connected() => return Ok((links.clone(), live)),
                     () = route.renewed() => {}
-                    () = tokio::time::sleep(LONGEST_PAUSE) => {}
+                    () = tokio::time::sleep(SENDING.longest()) => {}
                     () = tokio::time::sleep_until(self.limit) => {
                         if let Some(trouble) = link.trouble() {
                             self.trouble = Some(trouble.text);
@@ -176,7 +173,7 @@ impl Attempt<'_> {
             route.doubt();
             tokio::select! {
                 () = route.renewed() => {}
-                () = tokio::time::sleep(LONGEST_PAUSE) => {}
+                () = tokio::time::sleep(SENDING.longest()) => {}
                 () = tokio::time::sleep_until(self.limit) => return Err(self.out_of_time()),
             }
         }
@@ -235,11 +232,11 @@ impl Attempt<'_> {
     }
 
     async fn pause(&mut self) -> Result<(), LockError> {
-        if Instant::now() + self.pause >= self.limit {
+        let pause = self.pauses.next();
+        if Instant::now() + pause >= self.limit {
             return Err(self.out_of_time());
         }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pause).await;
         Ok(())
     }
 }

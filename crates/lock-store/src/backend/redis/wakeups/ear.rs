@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Wakeups;
 use crate::backend::redis::connect::{Node, within};
+use crate::backend::redis::pauses::CONNECTING;
 use crate::backend::redis::route::Route;
 use crate::backend::redis::trouble::{Verdict, judge};
 
@@ -20,14 +21,11 @@ use crate::backend::redis::trouble::{Verdict, judge};
 /// changed its mind.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 /// Listens at a server, again and again, until its task is aborted.
 pub(super) async fn listen(wakeups: Arc<Wakeups>, node: Option<Node>) {
     let node = node.as_ref();
     let connector = &wakeups.steps.connector;
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = CONNECTING;
     let mut is_known_deaf = false;
     loop {
         let (ended, ends) = mpsc::unbounded_channel();
@@ -49,7 +47,7 @@ pub(super) async fn listen(wakeups: Arc<Wakeups>, node: Option<Node>) {
         };
         // Why it failed is said by those who have something to do.
         if let Ok(connection) = opened {
-            pause = FIRST_PAUSE;
+            pauses.begin_again();
             is_known_deaf = false;
             hear(&wakeups, node, connection, ends).await;
         }
@@ -58,8 +56,7 @@ pub(super) async fn listen(wakeups: Arc<Wakeups>, node: Option<Node>) {
             is_known_deaf = true;
         }
         wakeups.steps.route.doubt();
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pauses.next()).await;
     }
 }
 

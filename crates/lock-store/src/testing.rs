@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Timing;
+use crate::error::LockError;
 use crate::store::LockStore;
 
 /// The unit of time of the checks.
@@ -226,6 +227,21 @@ async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
         }
     })
     .await;
+}
+
+/// Waits in line in vain, for so long at least. Where the storage does not
+/// even answer in that time, as it may on a busy machine, for longer.
+async fn times_out(store: &LockStore, id: &str, at_least: Duration) -> LockError {
+    let mut wait = at_least;
+    loop {
+        let refused = store.lock(id).wait_timeout(wait).await;
+        let error = refused.expect_err("somebody else is served");
+        if !error.is_unavailable() || wait > PATIENCE {
+            assert!(error.is_timed_out(), "{error}");
+            return error;
+        }
+        wait *= 4;
+    }
 }
 
 /// How many tickets a conversation has.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SECOND, Storage, soon, tickets, until};
+use super::{SECOND, Storage, soon, tickets, times_out, until};
 use crate::LockErrorKind;
 
 pub(super) async fn the_first_is_served_at_once(storage: Storage) {
@@ -19,8 +19,7 @@ pub(super) async fn nobody_else_is_served(storage: Storage) {
     let (one, other) = (storage.store().await, storage.store().await);
     let guard = one.lock("a").keep_alive(true).await.unwrap();
     for store in [&one, &other] {
-        let refused = store.lock("a").wait_timeout(SECOND / 20).await;
-        assert!(refused.unwrap_err().is_timed_out());
+        times_out(store, "a", SECOND / 20).await;
         assert!(store.try_lock("a").await.unwrap().is_none());
     }
     guard.release().await.unwrap();
@@ -89,8 +88,7 @@ pub(super) async fn a_late_release_harms_nobody(storage: Storage) {
     let late = one.lock("a").lifetime(SECOND / 4).await.unwrap();
     let holder = soon(other.lock("a").keep_alive(true)).await.unwrap();
     assert!(late.release().await.is_err());
-    let refused = one.lock("a").wait_timeout(SECOND / 10).await;
-    assert!(refused.unwrap_err().is_timed_out());
+    times_out(&one, "a", SECOND / 10).await;
     holder.release().await.unwrap();
 }
 

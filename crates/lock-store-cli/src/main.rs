@@ -7,6 +7,7 @@
 //! and `process/output` writes its line.
 
 mod args;
+mod connection;
 mod log;
 mod patient;
 mod process;

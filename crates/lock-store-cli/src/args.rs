@@ -3,12 +3,14 @@
 // Documentation is help text here, shown as it stands.
 #![allow(clippy::doc_markdown)]
 
+mod bench;
 mod connection;
 mod process;
 mod values;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use connection::{Connection, RedisUrl};
 pub(crate) use process::ProcessArgs;
 
@@ -33,6 +35,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     Process(ProcessArgs),
+    Bench(BenchArgs),
 }
 
 const EXAMPLES: &str = "Examples:

@@ -177,8 +177,8 @@ impl Bench<'_> {
     /// All parts, or those before it was halted.
     async fn measure(&self, results: &mut Results) -> anyhow::Result<()> {
         let plan = results.plan.clone();
-        let mut progress = Progress::new(self.screen, &plan, self.args.quiet);
         let mut crew = Crew::gather(&self.here, &plan, &self.args.connection).await?;
+        let mut progress = Progress::new(self.screen, &plan, self.args.quiet);
         for part in plan.parts() {
             if self.halted.borrow().is_some() {
                 break;

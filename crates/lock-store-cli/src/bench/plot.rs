@@ -16,8 +16,11 @@ use super::text::{count, rounded, whole};
 /// Size of the picture, without the distributions.
 const WIDTH: f64 = 960.0;
 /// Where panels begin and end.
-pub(super) const LEFT: f64 = 88.0;
+pub(super) const LEFT: f64 = 112.0;
 pub(super) const RIGHT: f64 = WIDTH - 32.0;
+/// Where titles begin, and the middle of what is read from below.
+pub(super) const MARGIN: f64 = 32.0;
+pub(super) const UPRIGHT: f64 = 42.0;
 
 const INK: &str = "#1f2933";
 const GREY: &str = "#5b6773";
@@ -31,25 +34,25 @@ pub(super) fn draw(results: &Results) -> String {
     let rows = rows(results);
     // A store in memory has no round trip; colours stay with what they mean.
     let colours = &COLOURS[usize::from(results.round_trips.is_empty())..];
-    let top = 122.0;
+    let is_blemished = results.faults.total() > 0 || results.interrupted.is_some();
+    let top = if is_blemished { 126.0 } else { 108.0 };
     let throughput = top + latency::height(rows.len()) + 30.0;
     let height = throughput + throughput::HEIGHT + 28.0;
     let mut svg = Svg::new(WIDTH, height, &title(results));
 
     let bold = Style::new(22.0, INK).bold();
-    svg.text(32.0, 42.0, bold, Anchor::Start, &title(results));
+    svg.text(MARGIN, 42.0, bold, Anchor::Start, &title(results));
     let style = Style::new(13.0, GREY);
     let place = format!(
         "{} – lock-store {}",
         results.place,
         env!("CARGO_PKG_VERSION")
     );
-    svg.text(32.0, 65.0, style, Anchor::Start, &shortened(&place, 130));
-    svg.text(32.0, 84.0, style, Anchor::Start, &settings(results));
-    let failed = results.faults.total();
-    if failed > 0 || results.interrupted.is_some() {
+    svg.text(MARGIN, 65.0, style, Anchor::Start, &shortened(&place, 130));
+    svg.text(MARGIN, 84.0, style, Anchor::Start, &settings(results));
+    if is_blemished {
         svg.text(
-            32.0,
+            MARGIN,
             103.0,
             Style::new(13.0, RED).bold(),
             Anchor::Start,

@@ -2,16 +2,16 @@
 
 use super::axis::Logarithmic;
 use super::svg::{Anchor, Style, Svg};
-use super::{GREY, INK, LEFT, LIGHT, RIGHT};
+use super::{GREY, INK, LEFT, LIGHT, MARGIN, RIGHT, UPRIGHT};
 use crate::bench::bins::bins;
 use crate::bench::text::time;
 use crate::bench::times::Times;
 
 /// Of a distribution: its name, and its bars.
-const HEAD: f64 = 26.0;
-const BARS: f64 = 58.0;
+const HEAD: f64 = 42.0;
+const BARS: f64 = 52.0;
 const ROW: f64 = HEAD + BARS + 8.0;
-const TITLE: f64 = 14.0;
+const TITLE: f64 = 20.0;
 const AXIS: f64 = 44.0;
 
 /// About so many bars there are from the left to the right.
@@ -27,7 +27,7 @@ pub(super) fn height(rows: usize) -> f64 {
 
 pub(super) fn draw(svg: &mut Svg, top: f64, rows: &[(String, &Times)], colours: &[&str]) {
     let title = Style::new(15.0, INK).bold();
-    svg.text(32.0, top + TITLE, title, Anchor::Start, "Latency");
+    svg.text(MARGIN, top + TITLE - 6.0, title, Anchor::Start, "Latency");
     let seen = rows.iter().filter(|(_, times)| !times.is_empty());
     let least = seen
         .clone()
@@ -45,7 +45,7 @@ pub(super) fn draw(svg: &mut Svg, top: f64, rows: &[(String, &Times)], colours: 
         let x = axis.place(tick);
         if named {
             svg.line((x, top + TITLE + 8.0), (x, bottom), (LIGHT, 1.0), "");
-            let text = time(tick).replace(".00", "");
+            let text = time(tick).replace(".00", "").replace(".0 ", " ");
             svg.text(
                 x,
                 bottom + 18.0,
@@ -72,7 +72,12 @@ pub(super) fn draw(svg: &mut Svg, top: f64, rows: &[(String, &Times)], colours: 
         "time, on a logarithmic scale",
     );
     let middle = f64::midpoint(top + TITLE, bottom);
-    svg.upright(30.0, middle, style, "share of all, for each its own scale");
+    svg.upright(
+        UPRIGHT,
+        middle,
+        style,
+        "share of all, for each its own scale",
+    );
 }
 
 fn row(svg: &mut Svg, top: f64, name: &str, times: &Times, axis: Logarithmic, colour: &str) {
@@ -103,7 +108,7 @@ fn row(svg: &mut Svg, top: f64, name: &str, times: &Times, axis: Logarithmic, co
         svg.rect((from, base - height), (width, height), colour);
     }
     let share = part(most, times.count()) * 100.0;
-    let share = if share < 10.0 {
+    let share = if share < 9.95 {
         format!("{share:.1} %")
     } else {
         format!("{share:.0} %")
@@ -131,16 +136,21 @@ fn row(svg: &mut Svg, top: f64, name: &str, times: &Times, axis: Logarithmic, co
     svg.text(RIGHT, top + 17.0, figures, Anchor::End, &text);
 }
 
-/// The percentiles, each with its name where the one before leaves room.
+/// The percentiles, with their names where there is room: that of the median on
+/// its left, where no other one is.
 fn marks(svg: &mut Svg, base: f64, times: &Times, axis: Logarithmic) {
-    let mut free = LEFT;
-    for (quantile, name, dashes) in MARKS {
-        let x = axis.place(times.quantile(quantile));
-        svg.line((x, base - BARS - 2.0), (x, base), (INK, 1.2), dashes);
-        if x + 3.0 >= free {
-            let style = Style::new(11.0, INK).over_others();
-            svg.text(x + 3.0, base - BARS + 8.0, style, Anchor::Start, name);
-            free = x + 30.0;
+    const ROOM: f64 = 27.0;
+    let places = MARKS.map(|(quantile, ..)| axis.place(times.quantile(quantile)));
+    let style = Style::new(11.0, INK).over_others();
+    for (index, (_, name, dashes)) in MARKS.into_iter().enumerate() {
+        let x = places[index];
+        svg.line((x, base - BARS - 10.0), (x, base), (INK, 1.2), dashes);
+        let next = places.get(index + 1).copied().unwrap_or(f64::MAX);
+        let y = base - BARS - 3.0;
+        if index == 0 && x - ROOM > LEFT {
+            svg.text(x - 3.0, y, style, Anchor::End, name);
+        } else if next - x > ROOM && x + ROOM < RIGHT {
+            svg.text(x + 3.0, y, style, Anchor::Start, name);
         }
     }
 }

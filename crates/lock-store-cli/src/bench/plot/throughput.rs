@@ -2,7 +2,7 @@
 
 use super::axis::steps;
 use super::svg::{Anchor, Style, Svg};
-use super::{GREY, INK, LEFT, LIGHT, RIGHT};
+use super::{GREY, INK, LEFT, LIGHT, MARGIN, RIGHT, UPRIGHT};
 use crate::bench::clock::seconds;
 use crate::bench::results::Results;
 use crate::bench::text::{rounded, whole};
@@ -15,7 +15,7 @@ pub(super) fn draw(svg: &mut Svg, top: f64, results: &Results, colour: &str) {
     let load = &results.load;
     let title = Style::new(15.0, INK).bold();
     let small = Style::new(12.0, GREY);
-    svg.text(32.0, top + TITLE, title, Anchor::Start, "Throughput");
+    svg.text(MARGIN, top + TITLE, title, Anchor::Start, "Throughput");
     let (above, bottom) = (top + TITLE + 22.0, top + TITLE + 22.0 + CHART);
 
     let rates = load.intervals.iter().map(|interval| interval.per_second());
@@ -63,9 +63,9 @@ pub(super) fn draw(svg: &mut Svg, top: f64, results: &Results, colour: &str) {
         svg.path(&points, colour, 1.8);
         let mean = load.per_second();
         svg.line((LEFT, y(mean)), (RIGHT, y(mean)), (INK, 1.0), "6 4");
-        let style = Style::new(12.0, INK).over_others();
         let text = format!("mean {}", rounded(mean));
-        svg.text(RIGHT - 6.0, y(mean) + 17.0, style, Anchor::End, &text);
+        let y = top + TITLE;
+        svg.text(RIGHT, y, Style::new(13.0, INK), Anchor::End, &text);
     } else {
         let middle = (f64::midpoint(LEFT, RIGHT), f64::midpoint(above, bottom));
         svg.text(
@@ -86,7 +86,7 @@ pub(super) fn draw(svg: &mut Svg, top: f64, results: &Results, colour: &str) {
     let middle = f64::midpoint(LEFT, RIGHT);
     svg.text(middle, bottom + 37.0, small, Anchor::Middle, &axis);
     svg.upright(
-        30.0,
+        UPRIGHT,
         f64::midpoint(above, bottom),
         small,
         "cycles per second",

@@ -9,7 +9,7 @@ mod common;
 use std::process::Stdio;
 
 use bench::{SHORT, document, fit_together, is_empty, run, run_on, sum};
-use common::{Ended, Place};
+use common::{Ended, Place, until};
 use redis_fixture::{Cluster, Sentinels, Server};
 
 #[test]
@@ -167,8 +167,8 @@ fn works_with(block: &str, mode: &str) {
         "endpoints.yml",
         format!("lock_store:\n  type: redis\n{block}"),
     );
-    let more = ["--json", "--processes", "2", "--tasks", "4"];
-    let document = document(&run(&place, &[&SHORT[..], &more].concat()), 0);
+    let options = ["--json", "--processes", "2", "--tasks", "4"];
+    let document = document(&run(&place, &[&SHORT[..], &options].concat()), 0);
     assert_eq!(document["store"]["deployment_mode"], mode);
     assert!(document["load"]["cycles"].as_u64() > Some(0));
     fit_together(&document["hand_off"]);
@@ -177,12 +177,12 @@ fn works_with(block: &str, mode: &str) {
 #[test]
 fn it_works_with_sentinel() {
     let sentinels = Sentinels::start();
-    let list = sentinels.addresses().join(", ");
-    let name = sentinels.service();
+    let list = sentinels.sentinel_addresses().join(", ");
+    let name = sentinels.master_name();
     let block =
         format!("  deployment_mode: sentinel\n  endpoints: [{list}]\n  sentinel_service: {name}\n");
     works_with(&block, "sentinel");
-    is_empty(&sentinels.master());
+    is_empty(sentinels.master());
 }
 
 #[test]
@@ -191,8 +191,10 @@ fn it_works_on_a_cluster() {
     let list = cluster.addresses().join(", ");
     let block = format!("  deployment_mode: cluster\n  endpoints: [{list}]\n");
     works_with(&block, "cluster");
-    for node in cluster.masters() {
-        is_empty(node);
+    for node in cluster.nodes() {
+        until("the replicas have heard of it", || {
+            node.command(&["DBSIZE"]).integer() == 0
+        });
     }
 }
 
@@ -263,7 +265,7 @@ fn wrong_values_are_told_with_right_ones() {
     for (arguments, texts) in [
         (["--tasks", "0"], ["--tasks", "1..=10000"]),
         (["--conversations", "0"], ["--conversations", "1..=100000"]),
-        (["--waiters", "-1"], ["--waiters", "-1"]),
+        (["--waiters", "many"], ["--waiters", "many"]),
         (["--processes", "300"], ["--processes", "1..=256"]),
         (["--seconds", "0"], ["--seconds", "from 0.001 to 2592000"]),
         (["--warm-up", "soon"], ["--warm-up", "from 0 to 2592000"]),

@@ -31,7 +31,9 @@ impl Pixels {
         let mut command = Command::new("rsvg-convert");
         command.args(["--background-color", "white"]);
         let output = command.arg("-o").arg(&png).arg(place.path(svg)).output();
-        let output = output.expect("rsvg-convert, of Debian's librsvg2-bin");
+        let output = output.unwrap_or_else(|error| {
+            panic!("rsvg-convert, of Debian's librsvg2-bin, cannot be run: {error}")
+        });
         assert!(
             output.status.success(),
             "{}",

@@ -17,10 +17,9 @@ use super::values::{positive_seconds, seconds};
 ///                 again: cycles per second, and how long each cycle took
 ///     hand-off    from before a release until the next of --waiters runs
 ///
-/// over the same connection, with the same settings, as a service would. All
-/// settings of a `lock_store` block count here, also `wait_timeout`,
-/// `keep_alive`, `connections` and `replicas`. Without a Redis the locks in
-/// memory are measured.
+/// with the settings of a service: all that a `lock_store` block can say counts
+/// here, also `wait_timeout`, `keep_alive`, `connections` and `replicas`.
+/// Without a Redis the locks in memory are measured.
 ///
 /// It is a load: do not run it against a Redis that is busy with something
 /// that matters. Its conversations are called `lock-store-bench-…`, under the

@@ -3,19 +3,23 @@
 // Documentation is help text here, shown as it stands.
 #![allow(clippy::doc_markdown)]
 
-use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
+mod bench;
+mod connection;
+mod process;
+mod values;
 
 use clap::{ArgAction, Parser, Subcommand};
+
+pub(crate) use bench::BenchArgs;
+pub(crate) use connection::{Connection, RedisUrl};
+pub(crate) use process::ProcessArgs;
 
 /// Messages processed in order, one at a time per conversation.
 ///
 /// Messages of one conversation are handled one at a time and in the order in
 /// which they arrived; messages of different conversations in parallel.
 #[derive(Debug, Parser)]
-#[command(name = "lock-store", version, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
+#[command(name = "lock-store", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) task: Task,
@@ -31,226 +35,14 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     Process(ProcessArgs),
+    Bench(BenchArgs),
 }
 
-/// Process messages, each conversation in order, conversations in parallel
-///
-/// Reads messages as JSON lines, such as
-///
-///     {"sender": "anna", "message": "I would like a pizza"}
-///
-/// takes a ticket for each in the order read, processes it when its turn has
-/// come, and writes one JSON line when it is done: all fields of the input,
-/// and `seq` (its number in the input, from 0), `ticket`, `fencing_token`,
-/// `waited_ms` (from asking for its ticket to the begin of processing),
-/// `held_ms` (from there to its end), `status` (`ok` or `error`), and `response` or `error`.
-///
-/// A message is processed by a COMMAND that is started for it, by a server
-/// that it is posted to (--post), or, without either, it is echoed.
-///
-/// No message is lost: one that could not be processed has its line with the
-/// status `error`, and a line that is not a message is reported with its
-/// number on standard error.
-///
-/// Several processes, on one machine or many, share their conversations if
-/// they share a Redis (--redis): of all messages of a conversation, whichever
-/// process has them, one at a time is processed, in the order of the tickets.
-/// While Redis cannot be reached, tickets are asked for until it can, or until
-/// --wait-timeout. A ticket that is lost before its message was begun, as when
-/// Redis lost its data, is replaced by a new one; the messages of an input stay
-/// in order.
-///
-/// If the lock is lost while a message is processed (its lease ran out, or
-/// Redis lost its data), the processing is stopped, as the next message of the
-/// conversation may be processed elsewhere. The message is an error that says
-/// so, with the response if that was complete; it is not processed again, as it
-/// may have had its effects.
-///
-/// Ctrl-C stops reading, finishes what was begun, and says what was not; a
-/// second one stops at once.
-#[derive(Debug, clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_help = PROCESS_EXAMPLES,
-    after_long_help = PROCESS_EXAMPLES_AND_CODES
-)]
-pub(crate) struct ProcessArgs {
-    /// The file with the messages; `-` is standard input, which is also read
-    /// when no file is named.
-    pub(crate) file: Option<PathBuf>,
-
-    /// The command that processes a message.
-    ///
-    /// Started for each message, with the message's line on its standard
-    /// input, and LOCK_STORE_CONVERSATION_ID, LOCK_STORE_TICKET and
-    /// LOCK_STORE_FENCING_TOKEN in its environment. Its standard output is the
-    /// response, as JSON if it is JSON, else as text. If it does not end with
-    /// exit status 0, that is an error of the message, with its standard
-    /// error.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
-
-    /// Post each message as JSON to this http or https URL.
-    ///
-    /// The header X-Fencing-Token carries the fencing token. The reply is the
-    /// response, as JSON if it is JSON, else as text. A reply that is not 2xx
-    /// is an error of the message; redirects are not followed.
-    #[arg(long, value_name = "URL", conflicts_with = "command")]
-    pub(crate) post: Option<String>,
-
-    /// How long the processing of one message may take [default: 60 with
-    /// --post, no limit for a command].
-    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
-    pub(crate) timeout: Option<Duration>,
-
-    /// How many messages are processed at once; waiting ones do not count.
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) concurrency: u32,
-
-    /// How many messages hold a ticket at once.
-    ///
-    /// Further messages of a conversation that already has many are kept, in
-    /// order, in a temporary file without a name (in $TMPDIR or /tmp), so that
-    /// a long queue of one conversation neither keeps others from their turn
-    /// nor needs memory.
-    #[arg(long, value_name = "N", default_value_t = 10_000,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) read_ahead: u32,
-
-    /// The field that holds the conversation id, a text of 1 to 1024 bytes.
-    #[arg(long, value_name = "NAME", default_value = "sender")]
-    pub(crate) id_field: String,
-
-    /// The Redis that has the locks, such as redis://localhost:6379/1, so that
-    /// several processes share them.
-    ///
-    /// If it cannot be reached at the start, that is an error; later outages
-    /// are waited out. endpoints.yml is not read. A password in the URL is seen
-    /// by whoever lists the processes: rather write it into a file for
-    /// --endpoints, as ${NAME}, which is read from the environment.
-    #[arg(long, value_name = "URL", conflicts_with = "endpoints")]
-    pub(crate) redis: Option<RedisUrl>,
-
-    /// A file with a `lock_store` block [default: endpoints.yml if there is
-    /// one here, else the locks are in memory].
-    ///
-    /// TICKET_LOCK_LIFETIME in the environment overrides its lock_lifetime.
-    /// Its wait_timeout and keep_alive do not count here: see the options of
-    /// these names. With `type: redis` and `fallback: in_memory`, the default,
-    /// the locks are in memory, and not shared, if Redis cannot be reached at
-    /// the start, until it can: a warning says so. Use `fallback: none` where
-    /// several processes share the conversations.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) endpoints: Option<PathBuf>,
-
-    /// The length of a lease, instead of the configured one: how long a message
-    /// may be processed under its lock, unless leases are extended.
-    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
-    pub(crate) lifetime: Option<Duration>,
-
-    /// How long a message waits for its turn before it is an error [default:
-    /// no limit]. The time in which Redis cannot be reached counts.
-    ///
-    /// Counted from its ticket on, so not while it is kept in the temporary
-    /// file (see --read-ahead).
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) wait_timeout: Option<Duration>,
-
-    /// Whether leases are extended while their messages are processed.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) keep_alive: bool,
-
-    /// No progress and no summary on standard error; errors are still shown.
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-/// A URL that may hold a password, so that it is never shown.
-#[derive(Clone)]
-pub(crate) struct RedisUrl(String);
-
-impl RedisUrl {
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for RedisUrl {
-    fn from(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisUrl(..)")
-    }
-}
-
-/// The longest time that an option takes, as in the library.
-const LONGEST: f64 = 30.0 * 24.0 * 3600.0;
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    seconds_from(text, 0.0)
-}
-
-fn positive_seconds(text: &str) -> Result<Duration, String> {
-    seconds_from(text, 0.001)
-}
-
-fn seconds_from(text: &str, least: f64) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (least..=LONGEST).contains(seconds))
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| format!("it must be a number of seconds from {least} to {LONGEST}"))
-}
-
-macro_rules! exit_codes {
-    () => {
-        "\n\nExit codes:
-  0    every message was processed
-  1    a message failed, a line was not a message, or not all could be read or
-       written
-  2    wrong use or configuration; nothing was processed
-  130  interrupted by Ctrl-C (143: by SIGTERM, 129: by SIGHUP)"
-    };
-}
-
-macro_rules! examples {
-    () => {
-        "Examples:
+const EXAMPLES: &str = "Examples:
   lock-store process examples/messages.jsonl
           Echo each message
   lock-store process --help
-          All about processing messages"
-    };
-}
-
-macro_rules! process_examples {
-    () => {
-        "Examples:
-  lock-store process examples/messages.jsonl
-          Echo each message: what a first run needs
-  lock-store process examples/messages.jsonl -- jq .message
-          Start a command for each message; its output is the response
-  tail -F chat.jsonl | lock-store process - --id-field user --timeout 5 -- ./reply
-          Follow a log whose conversations are named by the field `user`
-  lock-store process examples/messages.jsonl --concurrency 8 \\
-      --post http://localhost:5005/webhooks/rest/webhook > replies.jsonl
-          Send each message to a Rasa server, at most 8 at once
-  lock-store process monday.jsonl --redis redis://localhost:6379/1 -- ./reply &
-  lock-store process tuesday.jsonl --redis redis://localhost:6379/1 -- ./reply
-          Two processes, and more elsewhere, share the conversations"
-    };
-}
-
-const EXAMPLES: &str = examples!();
-const EXAMPLES_AND_CODES: &str = concat!(examples!(), exit_codes!());
-const PROCESS_EXAMPLES: &str = process_examples!();
-const PROCESS_EXAMPLES_AND_CODES: &str = concat!(process_examples!(), exit_codes!());
+          All about processing messages";
 
 #[cfg(test)]
 mod tests {
@@ -261,15 +53,5 @@ mod tests {
     #[test]
     fn the_options_do_not_contradict_each_other() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn seconds_may_be_fractional_and_have_a_range() {
-        assert_eq!(positive_seconds("0.25"), Ok(Duration::from_millis(250)));
-        assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        for wrong in ["0", "-1", "NaN", "inf", "1e9", "soon", ""] {
-            let error = positive_seconds(wrong).unwrap_err();
-            assert!(error.contains("from 0.001 to 2592000"), "{wrong}: {error}");
-        }
     }
 }

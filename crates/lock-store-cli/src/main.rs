@@ -7,6 +7,8 @@
 //! and `process/output` writes its line.
 
 mod args;
+mod bench;
+mod connection;
 mod log;
 mod patient;
 mod process;
@@ -48,6 +50,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
+        Task::Bench(args) => runtime.block_on(bench::run(args, screen, log)),
     };
     // After a second Ctrl-C tasks are still under way, and their commands with
     // them.

@@ -2,21 +2,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use lock_store::{Fallback, LockStore, LockStoreConfig, RedisConfig, StoreType};
+use lock_store::{LockStore, LockStoreConfig};
 
-use crate::args::{ProcessArgs, RedisUrl};
+use crate::args::ProcessArgs;
+use crate::connection;
 use crate::log::Log;
 use crate::patient::Patient;
 use crate::process::handler::{Command, Handler, Post};
 
 /// A server that has not answered for as long as Rasa's lock would be held.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
-
-const DEFAULT_ENDPOINTS: &str = "endpoints.yml";
 
 /// Everything that `process` needs.
 pub(crate) struct Settings {
@@ -57,10 +56,7 @@ impl TicketOptions {
 impl Settings {
     pub(crate) async fn new(args: ProcessArgs, log: &Log) -> anyhow::Result<Self> {
         let handler = handler(args.command, args.post, args.timeout)?;
-        let mut config = match &args.redis {
-            Some(url) => shared(url)?,
-            None => config(args.endpoints)?,
-        };
+        let mut config = connection::config(&args.connection)?;
         if let Some(lifetime) = args.lifetime {
             config.timing.lock_lifetime = lifetime;
         }
@@ -102,40 +98,6 @@ fn handler(
         words.collect(),
         timeout,
     )?))
-}
-
-fn config(endpoints: Option<PathBuf>) -> anyhow::Result<LockStoreConfig> {
-    let default = Path::new(DEFAULT_ENDPOINTS);
-    let config = match endpoints {
-        Some(path) => LockStoreConfig::from_endpoints(path),
-        None if is_absent(default) => LockStoreConfig::from_yaml(""),
-        None => LockStoreConfig::from_endpoints(default),
-    };
-    Ok(config?)
-}
-
-/// Only what is surely not there may be left out: whoever has their locks in
-/// Redis must not get others because the file cannot be read just now.
-fn is_absent(file: &Path) -> bool {
-    fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-/// Locks that several processes share. Without Redis they would not, so there
-/// is nothing to fall back to.
-fn shared(url: &RedisUrl) -> anyhow::Result<LockStoreConfig> {
-    let url = url.expose();
-    if !url.contains("://") {
-        // Not shown: it may hold a password.
-        bail!("--redis must be a URL such as redis://localhost:6379/1");
-    }
-    Ok(LockStoreConfig {
-        store_type: StoreType::Redis,
-        redis: RedisConfig {
-            fallback: Fallback::None,
-            ..RedisConfig::from_url(url)
-        },
-        ..LockStoreConfig::from_yaml("")?
-    })
 }
 
 async fn store(config: &LockStoreConfig, log: &Log) -> anyhow::Result<LockStore> {

@@ -39,7 +39,8 @@ impl Interrupts {
         self.next().await
     }
 
-    async fn next(&mut self) -> i32 {
+    /// Resolves at a signal, with its number.
+    pub(crate) async fn next(&mut self) -> i32 {
         let hung_up = async {
             match &mut self.hang_up {
                 Some(signal) => signal.recv().await,

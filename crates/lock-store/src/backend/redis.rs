@@ -5,6 +5,7 @@
 //! it again if need be. The rules of a queue stand in `lua/`. Calls to the next
 //! owner come back over [`wakeups`].
 
+mod address;
 mod alone;
 mod connect;
 mod doubts;

@@ -6,11 +6,13 @@
 mod connection;
 mod process;
 mod values;
+mod watch;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use connection::{Connection, RedisUrl};
 pub(crate) use process::ProcessArgs;
+pub(crate) use watch::WatchArgs;
 
 /// Messages processed in order, one at a time per conversation.
 ///
@@ -33,6 +35,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     Process(ProcessArgs),
+    Watch(WatchArgs),
 }
 
 const EXAMPLES: &str = "Examples:

@@ -13,6 +13,7 @@ mod patient;
 mod process;
 mod screen;
 mod settings;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,6 +50,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
+        Task::Watch(args) => runtime.block_on(watch::run(args, screen, log)),
     };
     // After a second Ctrl-C tasks are still under way, and their commands with
     // them.

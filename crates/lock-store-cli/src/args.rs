@@ -7,12 +7,14 @@ mod bench;
 mod connection;
 mod process;
 mod values;
+mod watch;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use connection::{Connection, RedisUrl};
 pub(crate) use process::ProcessArgs;
+pub(crate) use watch::WatchArgs;
 
 /// Messages processed in order, one at a time per conversation.
 ///
@@ -36,6 +38,7 @@ pub(crate) struct Args {
 pub(crate) enum Task {
     Process(ProcessArgs),
     Bench(BenchArgs),
+    Watch(WatchArgs),
 }
 
 const EXAMPLES: &str = "Examples:

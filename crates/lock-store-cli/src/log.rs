@@ -8,6 +8,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::screen::Screen;
 
+/// How many bytes are held back at most; the first ones say how it began.
+const MOST_HELD: usize = 1 << 20;
+
 /// A handle on the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
@@ -52,6 +55,12 @@ impl Log {
         Held(self)
     }
 
+    /// For what has the screen to itself.
+    pub(crate) fn hold_all(&self) -> Held<'_> {
+        *self.held() = Some(Vec::new());
+        Held(self)
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,7 +84,9 @@ impl Drop for Held<'_> {
 impl Write for &Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(held) = &mut *self.held() {
-            held.extend_from_slice(bytes);
+            if held.len() < MOST_HELD {
+                held.extend_from_slice(bytes);
+            }
             return Ok(bytes.len());
         }
         (&self.screen).write(bytes)

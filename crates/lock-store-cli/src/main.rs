@@ -14,6 +14,7 @@ mod patient;
 mod process;
 mod screen;
 mod settings;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,6 +52,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
             process::run(settings, screen).await
         }),
         Task::Bench(args) => runtime.block_on(bench::run(args, screen, log)),
+        Task::Watch(args) => runtime.block_on(watch::run(args, screen, log)),
     };
     // After a second Ctrl-C tasks are still under way, and their commands with
     // them.

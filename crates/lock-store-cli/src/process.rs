@@ -4,7 +4,7 @@ mod conversation;
 mod dispatch;
 pub(crate) mod handler;
 mod input;
-mod interrupt;
+pub(crate) mod interrupt;
 mod message;
 mod outcome;
 mod output;

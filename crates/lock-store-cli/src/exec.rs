@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ExecArgs, log: &Log) -> anyhow::Result<u8> {
             log.error(format_args!("{why}"));
             return Ok(match why {
                 NoProgram::NotExecutable(_) => CANNOT_RUN,
-                NoProgram::NotAFile(_) | NoProgram::NotInPath(_) => NOT_FOUND,
+                NoProgram::Absent(_) | NoProgram::Unknown(_) => NOT_FOUND,
             });
         }
     };

@@ -12,9 +12,9 @@ use nix::unistd::{AccessFlags, access};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoProgram {
     /// Named with a folder, and not there.
-    NotAFile(PathBuf),
+    Absent(PathBuf),
     /// Named without a folder.
-    NotInPath(PathBuf),
+    Unknown(PathBuf),
     NotExecutable(PathBuf),
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn find(program: &OsStr) -> Result<PathBuf, NoProgram> {
     let name = Path::new(program);
     if program.as_encoded_bytes().contains(&b'/') {
         if !name.is_file() {
-            return Err(NoProgram::NotAFile(name.to_owned()));
+            return Err(NoProgram::Absent(name.to_owned()));
         }
         if !is_program(name) {
             return Err(NoProgram::NotExecutable(name.to_owned()));
@@ -34,7 +34,7 @@ pub(crate) fn find(program: &OsStr) -> Result<PathBuf, NoProgram> {
     env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|file| is_program(file))
-        .ok_or_else(|| NoProgram::NotInPath(name.to_owned()))
+        .ok_or_else(|| NoProgram::Unknown(name.to_owned()))
 }
 
 fn is_program(file: &Path) -> bool {
@@ -44,8 +44,8 @@ fn is_program(file: &Path) -> bool {
 impl fmt::Display for NoProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAFile(name) => write!(f, "the command {} is not a file", name.display()),
-            Self::NotInPath(name) => {
+            Self::Absent(name) => write!(f, "the command {} is not a file", name.display()),
+            Self::Unknown(name) => {
                 write!(f, "the command {} is in no folder of PATH", name.display())
             }
             Self::NotExecutable(name) => write!(

@@ -176,9 +176,7 @@ fn many_are_looked_at_in_small_steps() {
     // No command looks at more than a few hundred keys, or a whole queue.
     assert!(calls("cmdstat_scan") >= MANY / 1000, "{stats}");
     assert!(calls("cmdstat_lrange") >= MANY);
-    for slow in [
-        "keys", "sort", "smembers", "zrange", "hgetall", "flushall",
-    ] {
+    for slow in ["keys", "sort", "smembers", "zrange", "hgetall", "flushall"] {
         assert_eq!(calls(&format!("cmdstat_{slow}")), 0, "{stats}");
     }
 }

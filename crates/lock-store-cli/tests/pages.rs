@@ -68,9 +68,12 @@ fn bash_completes_subcommands_and_options() {
     let complete = |line: &[&str]| {
         let ask = format!(
             "source ./completions; COMP_WORDS=({}); COMP_CWORD={}; \
-             _lock-store lock-store '' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+             f=$(complete -p lock-store); f=${{f#*-F }}; ${{f%% *}} lock-store {} {}; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             line.join(" "),
-            line.len() - 1
+            line.len() - 1,
+            line[line.len() - 1],
+            line[line.len() - 2],
         );
         let output = tool(&place, "bash", &["--norc", "-c", &ask]);
         let words = text(&output.stdout);
@@ -107,7 +110,7 @@ fn every_man_page_renders_without_warnings() {
         let path = format!("pages/{page}");
         // Of groff's warnings all but those on fonts and devices of this
         // machine; a long word may make a line that cannot be filled.
-        let options = ["-man", "-Tutf8", "-wall", "-Wbreak", &path];
+        let options = ["-man", "-Tutf8", "-wall", "-Wbreak", "-P-cbou", &path];
         let rendered = tool(&place, "groff", &options);
         assert_eq!(text(&rendered.stderr), "", "{page}");
         let shown = text(&rendered.stdout);

@@ -106,17 +106,15 @@ fn those_that_it_started_have_the_grace_too() {
 /// Without a terminal, whatever this test was started from.
 fn own_group(fleet: &Fleet, options: &[&str], script: &str) -> Running {
     let lock_store = fleet.command("exec", &[&["a"], options].concat());
-    let mut command = fleet::bare(&fleet.place, &[]);
     let mut setsid = std::process::Command::new("setsid");
     setsid
         .arg("--wait")
-        .arg(command.get_program())
+        .arg(lock_store.get_program())
         .args(lock_store.get_args())
         .args(["--", "sh", "-c", script])
         .current_dir(fleet.place.path(""))
         .stdout(fs::File::create(fleet.place.path("stdout")).unwrap())
         .stderr(fs::File::create(fleet.place.path("stderr")).unwrap());
-    command.arg("unused");
     fleet.place.start(&mut setsid)
 }
 

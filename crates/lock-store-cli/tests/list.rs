@@ -10,7 +10,6 @@ use std::process::Stdio;
 
 use common::until;
 use fleet::{Fleet, bare, connections_are_checked, json_lines};
-use redis_fixture::Server;
 
 /// Three locks: `a` with two waiting, `b` with one, `c\n` with none.
 fn three() -> (Fleet, impl Sized) {
@@ -138,11 +137,7 @@ const MANY: usize = 20_000;
 
 /// Copies a lock to many conversations, behind the back of the store.
 fn with_many() -> Fleet {
-    let fleet = Fleet::on(
-        Server::builder()
-            .config("slowlog-log-slower-than", "-1")
-            .start(),
-    );
+    let fleet = Fleet::new();
     let running = fleet.lock("c0");
     let copy = "local head = redis.call('LINDEX', KEYS[1], 0)
                 for i = 1, tonumber(ARGV[1]) - 1 do

@@ -1,5 +1,6 @@
 //! The log on standard error.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +11,13 @@ use crate::screen::Screen;
 
 /// How many bytes are held back at most; the first ones say how it began.
 const MOST_HELD: usize = 1 << 20;
+/// How it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+}
 
 /// A handle on the log.
 #[derive(Debug, Clone)]
@@ -18,6 +26,7 @@ pub(crate) struct Log {
     /// What is held back, if anything is to be.
     held: Arc<Mutex<Option<Vec<u8>>>>,
     may_hold: bool,
+    format: Format,
 }
 
 /// Whatever is logged while this lives is held back, and forgotten with it.
@@ -26,7 +35,7 @@ pub(crate) struct Log {
 pub(crate) struct Held<'l>(&'l Log);
 
 impl Log {
-    pub(crate) fn start(screen: &Screen, verbose: u8) -> Self {
+    pub(crate) fn start(screen: &Screen, verbose: u8, format: Format) -> Self {
         let default = match verbose {
             0 => "warn",
             1 => "info",
@@ -38,13 +47,29 @@ impl Log {
             held: Arc::default(),
             // Whoever asks for more wants it when it happens.
             may_hold: verbose == 0 && from_environment.is_err(),
+            format,
         };
-        tracing_subscriber::fmt()
+        let lines = tracing_subscriber::fmt()
             .with_env_filter(from_environment.unwrap_or_else(|_| EnvFilter::new(default)))
-            .with_writer(log.clone())
-            .with_ansi(false)
-            .init();
+            .with_writer(log.clone());
+        match format {
+            Format::Text => lines.with_ansi(Screen::has_colour()).init(),
+            Format::Json => lines.json().init(),
+        }
         log
+    }
+
+    /// Says an error of ours, whatever is logged.
+    pub(crate) fn error(&self, text: fmt::Arguments<'_>) {
+        match self.format {
+            Format::Text => self.screen.say(format_args!("error: {text}")),
+            Format::Json => {
+                let lines = tracing_subscriber::fmt().json().with_writer(self.clone());
+                tracing::subscriber::with_default(lines.finish(), || {
+                    tracing::error!(target: "lock_store", "{text}");
+                });
+            }
+        }
     }
 
     /// For what may end in an error that says it all.

@@ -9,11 +9,20 @@
 mod args;
 mod bench;
 mod connection;
+#[cfg(target_os = "linux")]
+mod exec;
+mod fleet;
+mod list;
 mod log;
+mod pages;
 mod patient;
+mod people;
 mod process;
+mod program;
+mod release;
 mod screen;
 mod settings;
+mod show;
 mod watch;
 
 use std::process::ExitCode;
@@ -31,28 +40,46 @@ use settings::Settings;
 const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(code) = exec::child::become_the_command() {
+        return code;
+    }
     let args = Args::parse();
     let screen = Screen::new();
-    let log = Log::start(&screen, args.verbose);
+    let log = Log::start(&screen, args.verbose, args.log_format);
     let code = run(args, &screen, &log).unwrap_or_else(|error| {
-        screen.say(format_args!("error: {}", in_one_line(&error)));
+        log.error(format_args!("{}", in_one_line(&error)));
         WRONG_USE
     });
     ExitCode::from(code)
 }
 
 fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
+    // What needs no runtime, or has to do something before there are threads.
+    let task = match args.task {
+        #[cfg(target_os = "linux")]
+        Task::Exec(args) => return exec::run(&args, log),
+        Task::Completions(args) => return pages::completions(&args),
+        Task::Man(args) => return pages::man(&args),
+        task => task,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let code = match args.task {
+    let code = match task {
         Task::Process(args) => runtime.block_on(async {
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
         Task::Bench(args) => runtime.block_on(bench::run(args, screen, log)),
         Task::Watch(args) => runtime.block_on(watch::run(args, screen, log)),
+        Task::List(args) => runtime.block_on(list::run(&args, screen, log)),
+        Task::Show(args) => runtime.block_on(show::run(&args, screen, log)),
+        Task::Release(args) => runtime.block_on(release::run(&args, screen, log)),
+        #[cfg(target_os = "linux")]
+        Task::Exec(_) => unreachable!("done above"),
+        Task::Completions(_) | Task::Man(_) => unreachable!("done above"),
     };
     // After a second Ctrl-C tasks are still under way, and their commands with
     // them.

@@ -26,9 +26,21 @@ impl Screen {
         io::stderr().is_terminal()
     }
 
+    /// Whether standard error may have colours.
+    pub(crate) fn has_colour() -> bool {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self::is_terminal() && !unwanted
+    }
+
     /// The progress bar, hidden until it is given something to draw on.
     pub(crate) fn bar(&self) -> &ProgressBar {
         &self.bar
+    }
+
+    /// Writes a question, which the answer follows.
+    pub(crate) fn ask(&self, question: fmt::Arguments<'_>) {
+        // Nobody could be told that nobody can be told.
+        let _ = (&mut &*self).write_all(question.to_string().as_bytes());
     }
 
     /// Writes a line.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lock_store::ConversationId;
+
 /// The longest time that an option takes, as in the library.
 const LONGEST: f64 = 30.0 * 24.0 * 3600.0;
 
@@ -11,6 +13,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     seconds_from(text, 0.001)
+}
+
+/// Checked here, so that a wrong one is wrong use.
+pub(crate) fn conversation_id(text: &str) -> Result<ConversationId, String> {
+    ConversationId::new(text).map_err(|error| error.to_string())
 }
 
 fn seconds_from(text: &str, least: f64) -> Result<Duration, String> {

@@ -57,7 +57,7 @@ impl Interrupts {
 }
 
 /// Whether a signal is ignored, as far as the system says.
-fn is_ignored(kind: SignalKind) -> bool {
+pub(crate) fn is_ignored(kind: SignalKind) -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| is_ignored_in(&status, kind))
 }
 

@@ -1,23 +1,22 @@
 //! A command that is started for each message.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::bail;
 use lock_store::LockGuard;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin};
 
 use super::{LONGEST_RESPONSE, Limit, Response, json_or_text};
 use crate::process::message::Message;
+use crate::program;
 
 /// How much of a command's standard error is shown: its end.
 const LONGEST_COMPLAINT: usize = 64 << 10;
@@ -38,26 +37,7 @@ impl Command {
         arguments: Vec<OsString>,
         timeout: Option<Duration>,
     ) -> anyhow::Result<Self> {
-        let name = Path::new(program);
-        let shown = name.display();
-        let found = if program.as_encoded_bytes().contains(&b'/') {
-            if !name.is_file() {
-                bail!("the command {shown} is not a file");
-            }
-            is_program(name).then(|| name.to_owned())
-        } else {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let found = env::split_paths(&path)
-                .map(|folder| folder.join(name))
-                .find(|file| is_program(file));
-            if found.is_none() {
-                bail!("the command {shown} is in no folder of PATH");
-            }
-            found
-        };
-        let Some(program) = found else {
-            bail!("the command {shown} is not executable; chmod +x makes it so");
-        };
+        let program = program::find(program)?;
         Ok(Self {
             program,
             arguments,
@@ -117,10 +97,6 @@ impl Command {
         running.extend(group.0);
         Ok((child, group))
     }
-}
-
-fn is_program(file: &Path) -> bool {
-    file.is_file() && access(file, AccessFlags::X_OK).is_ok()
 }
 
 /// The process groups of all commands that run; `None` when no more may start.
@@ -238,23 +214,6 @@ async fn read_end(mut stderr: impl AsyncRead + Unpin) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn error(program: &str) -> String {
-        Command::find(program.as_ref(), Vec::new(), None)
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn a_command_is_found_before_it_is_needed() {
-        assert!(Command::find("sh".as_ref(), Vec::new(), None).is_ok());
-        assert!(Command::find("/bin/sh".as_ref(), Vec::new(), None).is_ok());
-        assert!(error("no-such-command-here").contains("is in no folder of PATH"));
-        assert!(error("./no-such-command-here").contains("is not a file"));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().to_str().unwrap();
-        assert!(error(path).contains("is not executable"));
-    }
 
     #[tokio::test]
     async fn of_a_long_complaint_the_end_is_kept() {

@@ -4,12 +4,16 @@
 #![allow(clippy::doc_markdown)]
 
 mod connection;
+mod export;
+mod listen;
 mod process;
 mod values;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use connection::{Connection, RedisUrl};
+pub(crate) use export::ExportArgs;
+pub(crate) use listen::{ListenAddress, MetricsOption};
 pub(crate) use process::ProcessArgs;
 
 /// Messages processed in order, one at a time per conversation.
@@ -32,6 +36,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
+    Export(ExportArgs),
     Process(ProcessArgs),
 }
 

@@ -8,7 +8,10 @@
 
 mod args;
 mod connection;
+mod export;
+mod http;
 mod log;
+mod metrics;
 mod patient;
 mod process;
 mod screen;
@@ -22,6 +25,7 @@ use clap::Parser as _;
 
 use args::{Args, Task};
 use log::Log;
+use metrics::Metrics;
 use screen::Screen;
 use settings::Settings;
 
@@ -45,7 +49,9 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
         .build()
         .context("the runtime cannot be started")?;
     let code = match args.task {
+        Task::Export(args) => runtime.block_on(export::run(args, screen, log)),
         Task::Process(args) => runtime.block_on(async {
+            let _metrics = Metrics::serve(&args.metrics, screen).await?;
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),

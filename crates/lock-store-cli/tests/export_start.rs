@@ -71,3 +71,17 @@ fn times_have_a_range() {
     let arguments = ["--listen", ":0", "--timeout", "0"];
     refuses(&place, &arguments, &["--timeout", "0.001"]);
 }
+
+#[test]
+fn its_help_has_examples_and_exit_codes() {
+    let place = Place::new();
+    for (option, more) in [("-h", "Examples:"), ("--help", "Exit codes:")] {
+        let mut command = scraping::command(&place, &["export", option]);
+        let ended = place.start(&mut command).ended();
+        assert_eq!(ended.status.code(), Some(0));
+        let example = "lock-store export --listen 127.0.0.1:9465";
+        for part in [example, more, "--min-interval"] {
+            assert!(ended.stdout.contains(part), "{part} in {}", ended.stdout);
+        }
+    }
+}

@@ -3,6 +3,8 @@
 #![allow(dead_code)] // not every test file needs all of it
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod prometheus;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};

@@ -7,11 +7,16 @@ mod figures;
 mod survey;
 mod text;
 
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use lock_store::RedisLockStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::args::ExportArgs;
 use crate::connection::{self, Fleet};
@@ -30,12 +35,29 @@ pub(crate) async fn run(args: ExportArgs, screen: &Screen, log: &Log) -> anyhow:
     let held = log.hold();
     let fleet = Fleet::open(&args.connection, "export").await?;
     held.show();
+    may_survey(&fleet.redis, args.timeout).await?;
     let about = About::new(&fleet.config.redis);
     let surveyor = Surveyor::new(fleet.redis, args.min_interval, args.timeout);
     screen.say(format_args!("metrics are at {}", listening.url()));
     let page = Page(Arc::new((surveyor, about)));
     listening.serve(page, end).await.context("serving failed")?;
     Ok(0)
+}
+
+/// Whether the user may do what locking does not need. Whatever else may be
+/// wrong is told by the first survey.
+async fn may_survey(redis: &RedisLockStore, limit: Duration) -> anyhow::Result<()> {
+    let mut locks = redis.survey();
+    if let Ok(Some(Err(error))) = timeout(limit, locks.next()).await {
+        let refusal = error.source().map(ToString::to_string).unwrap_or_default();
+        if refusal.contains("no permissions") {
+            bail!(
+                "Redis does not let this user look at the locks: {refusal}; docs/REDIS.md has the \
+                 rights that it needs"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use crate::http::{self, Exposed, Listening};
 use crate::screen::Screen;
 
 /// Buckets end here, in seconds. One call to Redis is far below a millisecond
-/// where all is well, and ends at the socket_timeout where it is not.
+/// where all is well, and ends at the `socket_timeout` where it is not.
 const OPERATION: &[f64] = &[
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,

@@ -1,6 +1,7 @@
 //! A hundred thousand conversations, and a server that is not held up.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr)] // what was measured, for whoever wants to see it
 
 mod common;
 mod scraping;

@@ -66,6 +66,16 @@ fn without_a_redis_it_does_not_start() {
 }
 
 #[test]
+fn a_right_that_is_missing_is_named() {
+    let place = Place::new();
+    let rights = scraping::RIGHTS.replace(" +scan", "");
+    let server = Server::builder().acl_user("bot", "s3cr3t", &rights).start();
+    let url = server.url().replace("://", "://bot:s3cr3t@");
+    let arguments = ["--listen", "127.0.0.1:0", "--redis", &url];
+    refuses(&place, &arguments, &["'scan'", "docs/REDIS.md"]);
+}
+
+#[test]
 fn times_have_a_range() {
     let place = Place::new();
     let arguments = ["--listen", ":0", "--timeout", "0"];

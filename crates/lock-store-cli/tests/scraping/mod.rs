@@ -13,6 +13,11 @@ use std::process::{Command, Stdio};
 
 use crate::common::{FOR_EVER, Place, Running, until};
 
+/// The rights that docs/REDIS.md lists.
+pub(crate) const RIGHTS: &str = "~lock-store:* resetchannels &lock-store:* -@all +hello +auth \
+    +ping +select +script|load +evalsha +eval +time +rpush +lpop +rpop +lindex +lrange +llen +lset \
+    +lrem +ltrim +del +pexpire +pttl +publish +subscribe +scan";
+
 /// `lock-store` with these arguments, not yet started.
 pub(crate) fn command(place: &Place, arguments: &[&str]) -> Command {
     // As for `process`, with another subcommand.

@@ -1,5 +1,8 @@
 //! A Prometheus of our own, from Debian's package `prometheus`.
 
+#![allow(clippy::expect_used)]
+
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -108,7 +111,10 @@ impl Prometheus {
     /// The series that a query has now.
     #[track_caller]
     pub(crate) fn query(&self, query: &str) -> Vec<Value> {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let mut escaped = String::new();
+        for byte in query.bytes() {
+            write!(escaped, "%{byte:02x}").unwrap();
+        }
         let data = self.data(&format!("query?query={escaped}"));
         data["result"].as_array().unwrap().clone()
     }

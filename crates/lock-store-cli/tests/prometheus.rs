@@ -43,16 +43,22 @@ fn dashboard_queries() -> Vec<String> {
     queries
 }
 
-/// A process of a fleet: some messages are done, one had to wait, one is being
-/// processed and one waits.
+/// A process of a fleet: a message is done, so is one that had to wait for it,
+/// another is being processed, and one waits.
 fn busy_process(url: &str) -> Scraped {
     let place = Place::new();
-    place.messages((0..4).map(|i| ("anna", i.to_string())));
-    let script = format!("[ $LOCK_STORE_TICKET -lt 2 ] || {{ {}; }}", wait_for("go"));
-    let begin = ["input.jsonl", "--metrics", "127.0.0.1:0", "--redis", url];
+    place.messages(["first", "second", "third", "last"].map(|text| ("anna", text.to_owned())));
+    let (begin, go) = (wait_for("begin"), wait_for("go"));
+    let script =
+        format!("read -r line; case $line in *first*) {begin};; *second*) ;; *) {go};; esac");
+    let options = ["input.jsonl", "--metrics", "127.0.0.1:0", "--redis", url];
     let handler = ["--", "sh", "-c", &script];
-    let command = place.command([&begin[..], &handler].concat());
+    let command = place.command([&options[..], &handler].concat());
     let process = Scraped::started(place, command);
+    process.scrape_until("three wait for the first", |seen| {
+        seen.has("lock_store_waiting", 3)
+    });
+    process.place.write("begin", "");
     process.scrape_until("two of four are done", |seen| {
         seen.has("lock_store_hold_duration_seconds_count", 2) && seen.has("lock_store_held", 1)
     });

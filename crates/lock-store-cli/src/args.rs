@@ -7,7 +7,9 @@ mod bench;
 mod connection;
 #[cfg(target_os = "linux")]
 mod exec;
+mod export;
 mod list;
+mod listen;
 mod pages;
 mod process;
 mod release;
@@ -21,7 +23,9 @@ pub(crate) use bench::BenchArgs;
 pub(crate) use connection::{Connection, RedisUrl};
 #[cfg(target_os = "linux")]
 pub(crate) use exec::ExecArgs;
+pub(crate) use export::ExportArgs;
 pub(crate) use list::{ListArgs, Order};
+pub(crate) use listen::{ListenAddress, MetricsOption};
 pub(crate) use pages::{CompletionsArgs, ManArgs};
 pub(crate) use process::ProcessArgs;
 pub(crate) use release::ReleaseArgs;
@@ -66,6 +70,7 @@ pub(crate) enum Task {
     Watch(WatchArgs),
     Release(ReleaseArgs),
     Bench(BenchArgs),
+    Export(ExportArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }

@@ -22,7 +22,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::args::ExecArgs;
 use crate::fleet;
 use crate::log::Log;
+use crate::metrics::Metrics;
 use crate::program::{self, NoProgram};
+use crate::screen::Screen;
 use acquire::{NotAcquired, acquire};
 use command::{Change, Command};
 use signals::{Received, Signals};
@@ -47,7 +49,7 @@ enum Ending {
 }
 
 /// Runs the command, and returns the exit code.
-pub(crate) fn run(args: &ExecArgs, log: &Log) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &ExecArgs, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
     let Some((name, arguments)) = args.command.split_first() else {
         anyhow::bail!("no command is named; write it behind --");
     };
@@ -72,6 +74,7 @@ pub(crate) fn run(args: &ExecArgs, log: &Log) -> anyhow::Result<u8> {
         let mut signals = Signals::listen(&blocked).context("signals cannot be listened to")?;
         let exec = Exec {
             args,
+            screen,
             log,
             program: &program,
             name,
@@ -95,6 +98,7 @@ fn exit_code(signal: Signal) -> u8 {
 
 struct Exec<'a> {
     args: &'a ExecArgs,
+    screen: &'a Screen,
     log: &'a Log,
     program: &'a Path,
     /// As it was typed.
@@ -104,6 +108,7 @@ struct Exec<'a> {
 
 impl Exec<'_> {
     async fn run(&self, signals: &mut Signals) -> anyhow::Result<Ending> {
+        let _metrics = Metrics::serve(&self.args.metrics, self.screen).await?;
         let store = tokio::select! {
             store = self.store() => store?,
             signal = until_the_end(signals) => return Ok(Ending::Signal(signal)),

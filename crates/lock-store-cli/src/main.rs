@@ -11,9 +11,12 @@ mod bench;
 mod connection;
 #[cfg(target_os = "linux")]
 mod exec;
+mod export;
 mod fleet;
+mod http;
 mod list;
 mod log;
+mod metrics;
 mod pages;
 mod patient;
 mod people;
@@ -33,6 +36,7 @@ use clap::Parser as _;
 
 use args::{Args, Task};
 use log::Log;
+use metrics::Metrics;
 use screen::Screen;
 use settings::Settings;
 
@@ -58,7 +62,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
     // What needs no runtime, or has to do something before there are threads.
     let task = match args.task {
         #[cfg(target_os = "linux")]
-        Task::Exec(args) => return exec::run(&args, log),
+        Task::Exec(args) => return exec::run(&args, screen, log),
         Task::Completions(args) => return pages::completions(&args),
         Task::Man(args) => return pages::man(&args),
         task => task,
@@ -69,9 +73,11 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
         .context("the runtime cannot be started")?;
     let code = match task {
         Task::Process(args) => runtime.block_on(async {
+            let _metrics = Metrics::serve(&args.metrics, screen).await?;
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
+        Task::Export(args) => runtime.block_on(export::run(args, screen, log)),
         Task::Bench(args) => runtime.block_on(bench::run(args, screen, log)),
         Task::Watch(args) => runtime.block_on(watch::run(args, screen, log)),
         Task::List(args) => runtime.block_on(list::run(&args, screen, log)),

@@ -28,7 +28,7 @@
 //!
 //! # Features
 //!
-//! - `metrics`: metrics through the `metrics` facade.
+//! - `metrics`: metrics through the `metrics` facade, and `describe_metrics`.
 //! - `testing`: the conformance suite for implementations of [`Backend`].
 
 mod alarm;
@@ -49,7 +49,7 @@ mod wait;
 
 pub use backend::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Inspection, Issue,
-    Issued, Listener, LockSummary, RedisLockStore, Step, Survey, TicketName, WakeUp,
+    Issued, Listener, LockSummary, RedisLockStore, ServerInfo, Step, Survey, TicketName, WakeUp,
 };
 pub use config::{
     DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode, Fallback,
@@ -59,6 +59,8 @@ pub use error::{LockError, LockErrorKind};
 pub use guard::LockGuard;
 pub use identity::{ClientId, ConversationId, FencingToken, Owner, ParseOwnerError};
 pub use store::{Acquiring, Lock, LockStore, Mode, Request, TakeTicket, TryLock};
+#[cfg(feature = "metrics")]
+pub use telemetry::describe_metrics;
 pub use ticket::{Changes, Ticket, TicketLock, TicketState};
 pub use time::{SteadyClock, Timestamp};
 pub use wait::Place;

@@ -4,6 +4,9 @@
 //! Every event and every metric is made here, so that the names stand in one
 //! place.
 
+#[cfg(feature = "metrics")]
+mod describe;
+
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -11,6 +14,9 @@ use tracing::{debug, info, warn};
 use crate::error::LockError;
 use crate::identity::ConversationId;
 use crate::ticket::Changes;
+
+#[cfg(feature = "metrics")]
+pub use describe::describe_metrics;
 
 const TARGET: &str = "lock_store";
 

@@ -59,3 +59,25 @@ fn metrics_have_the_documented_names_and_labels() {
         assert!(!samples(&name).is_empty());
     }
 }
+
+/// Whoever looks at the metrics learns what they mean, and none is missing.
+#[test]
+fn every_metric_is_described_and_every_counter_begins_at_zero() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        lock_store::describe_metrics();
+        let begun = snapshotter.snapshot().into_vec();
+        assert!(begun.len() >= 14);
+        for (key, _, _, value) in begun {
+            assert!(
+                matches!(value, DebugValue::Counter(0)) || value == DebugValue::Gauge(0.0.into()),
+                "{key:?}"
+            );
+        }
+        on_a_paused_clock(everything());
+    });
+    for (key, _, description, _) in snapshotter.snapshot().into_vec() {
+        assert!(description.is_some(), "{key:?}");
+    }
+}

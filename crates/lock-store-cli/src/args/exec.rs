@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lock_store::ConversationId;
 
-use super::Connection;
 use super::values::{conversation_id, positive_seconds, seconds};
+use super::{Connection, MetricsOption};
 
 /// Run a command while holding the lock of a conversation
 ///
@@ -84,6 +84,9 @@ pub(crate) struct ExecArgs {
     /// or the turn did not come in time (--wait-timeout).
     #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOption,
 }
 
 macro_rules! examples {

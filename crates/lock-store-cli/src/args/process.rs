@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::ArgAction;
 
-use super::Connection;
 use super::values::{positive_seconds, seconds};
+use super::{Connection, MetricsOption};
 
 /// Process messages, each conversation in order, conversations in parallel
 ///
@@ -118,6 +118,9 @@ pub(crate) struct ProcessArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) keep_alive: bool,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOption,
 
     /// No progress and no summary on standard error; errors are still shown.
     #[arg(short, long)]

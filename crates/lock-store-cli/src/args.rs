@@ -4,12 +4,14 @@
 #![allow(clippy::doc_markdown)]
 
 mod connection;
+mod doctor;
 mod process;
 mod values;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use connection::{Connection, RedisUrl};
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use process::ProcessArgs;
 
 /// Messages processed in order, one at a time per conversation.
@@ -32,6 +34,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
+    Doctor(DoctorArgs),
     Process(ProcessArgs),
 }
 

@@ -8,6 +8,7 @@
 
 mod args;
 mod connection;
+mod doctor;
 mod log;
 mod patient;
 mod process;
@@ -45,6 +46,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
         .build()
         .context("the runtime cannot be started")?;
     let code = match args.task {
+        Task::Doctor(args) => runtime.block_on(doctor::run(args, screen, log)),
         Task::Process(args) => runtime.block_on(async {
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await

@@ -7,6 +7,8 @@
 
 mod alone;
 mod connect;
+#[cfg(feature = "diagnose")]
+pub mod diagnose;
 mod doubts;
 mod element;
 mod inspect;

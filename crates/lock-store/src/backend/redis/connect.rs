@@ -2,6 +2,8 @@
 //! and who is the master just now.
 
 mod probe;
+#[cfg(feature = "diagnose")]
+mod raw;
 mod sentinel;
 mod tls;
 mod url;

@@ -226,7 +226,7 @@ async fn servers(
     drop(held);
     let found = leftovers::find(guide, &nodes).await;
     report.add("leftovers", leftovers::ours(&found))?;
-    match leftovers::rasas(&found) {
+    match leftovers::rasas(&found, guide.deployment.db()) {
         Some(finding) => report.add("rasa_keys", finding),
         None => Ok(()),
     }

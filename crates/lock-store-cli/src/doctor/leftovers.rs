@@ -159,7 +159,7 @@ pub(super) fn ours(found: &Found) -> Finding {
 }
 
 /// None where all of them are this store's own.
-pub(super) fn rasas(found: &Found) -> Option<Finding> {
+pub(super) fn rasas(found: &Found, db: i64) -> Option<Finding> {
     if found.rasas.is_empty() {
         return None;
     }
@@ -181,8 +181,8 @@ pub(super) fn rasas(found: &Found) -> Option<Finding> {
             counts.join(", ")
         ),
         format!(
-            "when no Rasa uses that store any more, delete them: redis-cli --scan --pattern \
-             '{pattern}' | xargs redis-cli del"
+            "when no Rasa uses that store any more, delete them: redis-cli -n {db} --scan \
+             --pattern '{pattern}' | xargs -d '\\n' redis-cli -n {db} del"
         ),
     ))
 }

@@ -197,9 +197,13 @@ async fn servers(
     tour: Tour<'_>,
     log: &Log,
 ) -> io::Result<()> {
-    let mut nodes = Vec::new();
-    for way in tour.into_masters() {
+    let [mut nodes, mut replicas] = [Vec::new(), Vec::new()];
+    let [masters, others] = tour.masters_and_replicas();
+    for way in masters {
         nodes.extend(server::know(way).await);
+    }
+    for way in others {
+        replicas.extend(server::know(way).await);
     }
     let mode = guide.deployment.mode();
     report.add("server", server::version(&nodes, mode))?;
@@ -215,7 +219,10 @@ async fn servers(
     report.add("clients", limits::clients(&nodes))?;
     report.add("persistence", persistence::check(&nodes).await)?;
     report.add("replicas", replicas::check(&nodes, &config.redis).await)?;
-    report.add("clock", clock::difference(&nodes).await)?;
+    report.add(
+        "clock",
+        clock::difference(nodes.iter().chain(&replicas)).await,
+    )?;
     report.add("round_trip", clock::round_trip(&nodes).await)?;
     report.add("slow_log", limits::slow_log(&nodes).await)?;
     if report.has_failed("rights") {
@@ -232,19 +239,19 @@ async fn servers(
     }
 }
 
-/// What is said of each of several servers begins with its name.
+/// What is to be said of each server.
 fn of_each(nodes: &[Node<'_>], look: impl Fn(&Node<'_>) -> Finding) -> Finding {
-    Finding::worst_of(
-        nodes
-            .iter()
-            .map(|node| named(nodes, node, look(node)))
-            .collect(),
-    )
+    together(nodes, nodes.iter().map(look).collect())
 }
 
-fn named(nodes: &[Node<'_>], node: &Node<'_>, mut finding: Finding) -> Finding {
-    if nodes.len() > 1 {
-        finding.message = format!("{}: {}", node.address, finding.message);
+/// One finding for all: what is said of one of several servers begins with its
+/// name, and what is true of all is said once.
+fn together(nodes: &[Node<'_>], mut findings: Vec<Finding>) -> Finding {
+    let are_alike = findings.windows(2).all(|pair| pair[0] == pair[1]);
+    if !are_alike {
+        for (node, finding) in nodes.iter().zip(&mut findings) {
+            finding.message = format!("{}: {}", node.address, finding.message);
+        }
     }
-    finding
+    Finding::worst_of(findings)
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lock_store::diagnose::Reply;
 
 use super::finding::Finding;
-use super::named;
 use super::settings::text;
+use super::together;
 use super::tour::Node;
 
 /// NTP keeps clocks far closer together.
@@ -25,12 +25,12 @@ struct Seen {
     doubt: f64,
 }
 
-pub(super) async fn difference(nodes: &[Node<'_>]) -> Finding {
+pub(super) async fn difference<'n>(nodes: impl Iterator<Item = &'n Node<'n>>) -> Finding {
     let mut seen = Vec::new();
     for node in nodes {
         match look(node).await {
             Ok(it) => seen.push(it),
-            Err(why) => return named(nodes, node, Finding::skipped(why)),
+            Err(why) => return Finding::skipped(format!("{}: {why}", node.address)),
         }
     }
     judge(&seen)
@@ -109,9 +109,9 @@ pub(super) async fn round_trip(nodes: &[Node<'_>]) -> Finding {
             Ok(median) => judge_median(median),
             Err(why) => Finding::failure(why, "is the server overloaded?"),
         };
-        found.push(named(nodes, node, finding));
+        found.push(finding);
     }
-    Finding::worst_of(found)
+    together(nodes, found)
 }
 
 async fn median(node: &Node<'_>) -> Result<Duration, String> {

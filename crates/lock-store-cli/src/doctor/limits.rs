@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::server::{Info, may_not_ask};
 use super::settings::text;
 use super::tour::Node;
-use super::{named, of_each};
+use super::{of_each, together};
 
 /// A command that took as long held up everybody else.
 const SLOW: Duration = Duration::from_millis(50);
@@ -55,6 +55,7 @@ pub(super) fn memory(nodes: &[Node<'_>]) -> Finding {
 }
 
 fn judge_memory(used: Option<u64>, limit: Option<u64>, machine: Option<u64>) -> Finding {
+    const REMEDY: &str = "raise maxmemory, or see what needs it (redis-cli --bigkeys)";
     let Some(used) = used else {
         return Finding::skipped("this server does not tell its memory");
     };
@@ -65,7 +66,6 @@ fn judge_memory(used: Option<u64>, limit: Option<u64>, machine: Option<u64>) -> 
     };
     let percent = used.saturating_mul(100) / limit;
     let message = format!("{} used, {percent} % of {of}, {}", size(used), size(limit));
-    const REMEDY: &str = "raise maxmemory, or see what needs it (redis-cli --bigkeys)";
     match percent {
         95.. => Finding::failure(format!("{message}: soon there are no new locks"), REMEDY),
         80.. => Finding::warning(message, REMEDY),
@@ -104,9 +104,9 @@ pub(super) async fn slow_log(nodes: &[Node<'_>]) -> Finding {
             Ok(_) => may_not_ask("SLOWLOG"),
             Err(error) => Finding::skipped(error.to_string()),
         };
-        found.push(named(nodes, node, finding));
+        found.push(finding);
     }
-    Finding::worst_of(found)
+    together(nodes, found)
 }
 
 /// Entries are number, time, µs, words…: of the words only the first is told,

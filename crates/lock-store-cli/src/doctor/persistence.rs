@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lock_store::diagnose::Reply;
 
 use super::finding::Finding;
-use super::named;
 use super::server::{Info, may_not_ask};
 use super::settings::text;
+use super::together;
 use super::tour::Node;
 
 const REMEDY: &str = "set `appendonly yes` (CONFIG SET, and in redis.conf)";
@@ -25,9 +25,9 @@ pub(super) async fn check(nodes: &[Node<'_>]) -> Finding {
             }
             None => may_not_ask("INFO"),
         };
-        found.push(named(nodes, node, finding));
+        found.push(finding);
     }
-    Finding::worst_of(found)
+    together(nodes, found)
 }
 
 /// A setting of the server, if this user may ask.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use lock_store::{DeploymentMode, RedisConfig};
 
 use super::finding::Finding;
-use super::named;
 use super::persistence::setting;
 use super::server::{Info, may_not_ask};
 use super::settings::text;
+use super::together;
 use super::tour::Node;
 
 /// Replicas acknowledge every second.
@@ -27,9 +27,9 @@ pub(super) async fn check(nodes: &[Node<'_>], config: &RedisConfig) -> Finding {
             }
             None => may_not_ask("INFO"),
         };
-        found.push(named(nodes, node, finding));
+        found.push(finding);
     }
-    Finding::worst_of(found)
+    together(nodes, found)
 }
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use lock_store::diagnose::{Deployment, Purpose, Refusal, Right};
 
 use super::finding::Finding;
-use super::named;
+use super::together;
 use super::tour::Node;
 use super::way::silence;
 
@@ -16,9 +16,9 @@ pub(super) async fn check(deployment: &Deployment, nodes: &[Node<'_>]) -> Findin
             Ok(rights) => judge(&rights, prefix),
             Err(finding) => finding,
         };
-        found.push(named(nodes, node, finding));
+        found.push(finding);
     }
-    Finding::worst_of(found)
+    together(nodes, found)
 }
 
 /// On a connection of its own, as trying to subscribe ends it.

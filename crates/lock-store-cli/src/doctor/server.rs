@@ -45,7 +45,7 @@ impl Info {
 }
 
 /// Asks a server who it is.
-pub(super) async fn know<'d>(way: Way<'d>) -> Option<Node<'d>> {
+pub(super) async fn know(way: Way<'_>) -> Option<Node<'_>> {
     let session = way.session?;
     let info = session.ask(&["INFO"]).await.ok();
     let info = info.as_ref().and_then(Reply::text).map(Info::parse);

@@ -74,10 +74,17 @@ impl<'d> Tour<'d> {
         found.collect()
     }
 
-    /// Those that hold locks and answer.
-    pub(super) fn into_masters(self) -> impl Iterator<Item = Way<'d>> {
-        let masters = self.ways.into_iter();
-        masters.filter_map(|(part, way)| (part == Part::Master).then_some(way))
+    /// Those that hold locks, and those that may come to hold them.
+    pub(super) fn masters_and_replicas(self) -> [Vec<Way<'d>>; 2] {
+        let mut found = [Vec::new(), Vec::new()];
+        for (part, way) in self.ways {
+            match part {
+                Part::Master => found[0].push(way),
+                Part::Replica => found[1].push(way),
+                Part::Named => {}
+            }
+        }
+        found
     }
 
     fn sessions(&self) -> impl Iterator<Item = (&Address, &Session<'d>)> {
@@ -118,26 +125,43 @@ async fn sentinels<'d>(guide: &Guide<'d>, tour: &mut Tour<'d>) {
             "name all sentinels in lock_store.endpoints",
         ));
     }
-    let is_known = !masters.is_empty();
+    let replicas = replicas(tour, service).await;
+    let count = masters.len();
     for master in masters {
-        tour.ways
-            .push((Part::Master, guide.walk(&master, false).await));
+        let way = guide.walk(&master, false).await;
+        tour.ways.push((Part::Master, way));
+    }
+    for replica in replicas {
+        let way = guide.walk(&replica, false).await;
+        tour.ways.push((Part::Replica, way));
     }
     let finding = Finding::worst_of(found);
     // What one of them knows is enough.
-    let finding = if is_known
-        && tour
-            .ways
-            .iter()
-            .filter(|(part, _)| *part == Part::Master)
-            .count()
-            == 1
-    {
+    let finding = if count == 1 {
         finding.at_most_warning()
     } else {
         finding
     };
     tour.shape = Some(("sentinels", finding));
+}
+
+/// The replicas that the first sentinel that knows the service tells of.
+async fn replicas(tour: &Tour<'_>, service: &str) -> Vec<Address> {
+    for (_, session) in tour.sessions() {
+        let Ok(reply) = session.ask(&["SENTINEL", "REPLICAS", service]).await else {
+            continue;
+        };
+        if reply.error().is_some() {
+            continue;
+        }
+        let address = |replica: &Reply| {
+            let port = replica.field("port")?.integer()?;
+            let host = replica.field("ip")?.text()?.to_owned();
+            Some(Address::Tcp(host, u16::try_from(port).ok()?))
+        };
+        return reply.list().iter().filter_map(address).collect();
+    }
+    Vec::new()
 }
 
 /// Whom a sentinel calls the master, and what it thinks of that one.

@@ -282,6 +282,10 @@ async fn tcp(at: &Address, host: &str, port: u16, limit: Duration) -> Finding {
 fn opened_port(at: &Address, opened: io::Result<()>) -> Finding {
     match opened {
         Ok(()) => Finding::ok(format!("{at} takes connections")),
+        Err(error) if matches!(at, Address::Unix(_)) => Finding::failure(
+            format!("{at}: {}", error.kind()),
+            "is Redis running, with this `unixsocket`, and may this user open it (`unixsocketperm`)?",
+        ),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Finding::failure(
             format!("nothing listens at {at}: connection refused"),
             "is Redis running, is the port right, and does it listen on that address (`bind` in \

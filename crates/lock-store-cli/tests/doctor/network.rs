@@ -27,7 +27,7 @@ fn nothing_listens() {
     found.fails("tcp", &[&server.address(), "refused", "is Redis running"]);
     found.skips(&["answer", "login", "server", "leftovers"], "tcp");
     let found = doctor(&redis(&server.unix_url(), ""));
-    found.fails("tcp", &[".sock"]);
+    found.fails("tcp", &["/socket: connection refused", "unixsocket"]);
 }
 
 /// A server that answers everybody with this, or hangs up.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lock_store::diagnose::Deployment;
-use lock_store::{DeploymentMode, Fallback, LockStoreConfig, RedisConfig, Timing};
+use lock_store::{DeploymentMode, Fallback, LockStoreConfig, RedisConfig, StoreType, Timing};
 
 use super::finding::Finding;
 use crate::args::Connection;
@@ -90,6 +90,8 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         claim_window,
         keep_alive,
     } = config.timing;
+    // In memory nothing is asked, and every call arrives.
+    let is_shared = config.store_type == StoreType::Redis;
     let patience = wait_timeout.unwrap_or(lock_lifetime);
     let mut found = Vec::new();
     let mut warn = |is_so: bool, message: String, remedy: &str| {
@@ -119,7 +121,7 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         "set claim_window to 5",
     );
     warn(
-        wait_time * 3 > claim_window.min(lock_lifetime),
+        is_shared && wait_time * 3 > claim_window,
         format!(
             "wait_time ({wait}) is longer than a third of claim_window ({window}), which counts instead"
         ),
@@ -134,7 +136,7 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         "set wait_timeout higher than claim_window",
     );
     warn(
-        config.redis.socket_timeout >= lock_lifetime,
+        is_shared && config.redis.socket_timeout >= lock_lifetime,
         format!(
             "one answer may take as long (socket_timeout, {timeout}) as a lease (lock_lifetime, {lifetime})"
         ),

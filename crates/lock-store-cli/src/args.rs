@@ -5,6 +5,7 @@
 
 mod bench;
 mod connection;
+mod doctor;
 #[cfg(target_os = "linux")]
 mod exec;
 mod export;
@@ -21,6 +22,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use connection::{Connection, RedisUrl};
+pub(crate) use doctor::DoctorArgs;
 #[cfg(target_os = "linux")]
 pub(crate) use exec::ExecArgs;
 pub(crate) use export::ExportArgs;
@@ -69,6 +71,7 @@ pub(crate) enum Task {
     Show(ShowArgs),
     Watch(WatchArgs),
     Release(ReleaseArgs),
+    Doctor(DoctorArgs),
     Bench(BenchArgs),
     Export(ExportArgs),
     Completions(CompletionsArgs),

@@ -9,6 +9,7 @@
 mod args;
 mod bench;
 mod connection;
+mod doctor;
 #[cfg(target_os = "linux")]
 mod exec;
 mod export;
@@ -77,6 +78,7 @@ fn run(args: Args, screen: &Screen, log: &Log) -> anyhow::Result<u8> {
             let settings = Settings::new(args, log).await?;
             process::run(settings, screen).await
         }),
+        Task::Doctor(args) => runtime.block_on(doctor::run(args, screen, log)),
         Task::Export(args) => runtime.block_on(export::run(args, screen, log)),
         Task::Bench(args) => runtime.block_on(bench::run(args, screen, log)),
         Task::Watch(args) => runtime.block_on(watch::run(args, screen, log)),

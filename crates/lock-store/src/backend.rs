@@ -15,6 +15,8 @@ use futures_util::Stream;
 
 pub(crate) use fallback::{FallbackLockStore, Phase};
 pub use memory::InMemoryLockStore;
+#[cfg(feature = "diagnose")]
+pub use redis::diagnose;
 pub use redis::{Inspection, LockSummary, RedisLockStore, ServerInfo, Survey};
 pub use step::Step;
 

@@ -28,6 +28,8 @@
 //!
 //! # Features
 //!
+//! - `diagnose`: raw questions to the servers of a configuration, to find out
+//!   what is wrong with them.
 //! - `metrics`: metrics through the `metrics` facade, and `describe_metrics`.
 //! - `testing`: the conformance suite for implementations of [`Backend`].
 
@@ -47,6 +49,8 @@ mod ticket;
 mod time;
 mod wait;
 
+#[cfg(feature = "diagnose")]
+pub use backend::diagnose;
 pub use backend::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Inspection, Issue,
     Issued, Listener, LockSummary, RedisLockStore, ServerInfo, Step, Survey, TicketName, WakeUp,

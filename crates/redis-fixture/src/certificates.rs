@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -16,6 +17,8 @@ use tempfile::TempDir;
 pub struct Certificates {
     folder: Arc<TempDir>,
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -35,8 +38,25 @@ impl Certificates {
         certificates.write("authority.pem", &authority.pem());
         certificates.write("other-authority.pem", &other.pem());
         let server = ExtendedKeyUsagePurpose::ServerAuth;
-        certificates.sign("server", &["localhost", "127.0.0.1"], server, &authority);
+        let hosts = ["localhost", "127.0.0.1"];
+        let now = SystemTime::now();
+        certificates.sign_until("expired", &hosts, server.clone(), &authority, now - DAY);
+        certificates.sign_until(
+            "expiring",
+            &hosts,
+            server.clone(),
+            &authority,
+            now + 10 * DAY,
+        );
+        certificates.sign("server", &hosts, server, &authority);
         let client = ExtendedKeyUsagePurpose::ClientAuth;
+        certificates.sign_until(
+            "client-expiring",
+            &[],
+            client.clone(),
+            &authority,
+            now + 10 * DAY,
+        );
         certificates.sign("client", &[], client.clone(), &authority);
         certificates.sign("stranger", &[], client, &other);
         certificates
@@ -60,6 +80,36 @@ impl Certificates {
     /// Its private key.
     pub fn server_key(&self) -> PathBuf {
         self.path("server.key")
+    }
+
+    /// The certificate of the same server that ended yesterday.
+    pub fn expired(&self) -> PathBuf {
+        self.path("expired.pem")
+    }
+
+    /// Its private key.
+    pub fn expired_key(&self) -> PathBuf {
+        self.path("expired.key")
+    }
+
+    /// The certificate of the same server that ends in ten days.
+    pub fn expiring(&self) -> PathBuf {
+        self.path("expiring.pem")
+    }
+
+    /// Its private key.
+    pub fn expiring_key(&self) -> PathBuf {
+        self.path("expiring.key")
+    }
+
+    /// The certificate of a client that ends in ten days.
+    pub fn expiring_client(&self) -> PathBuf {
+        self.path("client-expiring.pem")
+    }
+
+    /// Its private key.
+    pub fn expiring_client_key(&self) -> PathBuf {
+        self.path("client-expiring.key")
     }
 
     /// The certificate of a client.
@@ -91,12 +141,25 @@ impl Certificates {
     }
 
     fn sign(&self, name: &str, hosts: &[&str], purpose: ExtendedKeyUsagePurpose, by: &Issuer) {
+        self.sign_until(name, hosts, purpose, by, SystemTime::now() + 365 * DAY);
+    }
+
+    fn sign_until(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        purpose: ExtendedKeyUsagePurpose,
+        by: &Issuer,
+        end: SystemTime,
+    ) {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let mut parameters = CertificateParams::new(hosts).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.use_authority_key_identifier_extension = true;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![purpose];
+        parameters.not_before = (end - 2 * 365 * DAY).into();
+        parameters.not_after = end.into();
         let key = KeyPair::generate().unwrap();
         let certificate = parameters.signed_by(&key, by).unwrap();
         self.write(&format!("{name}.pem"), &certificate.pem());

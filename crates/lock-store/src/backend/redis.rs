@@ -8,6 +8,8 @@
 mod address;
 mod alone;
 mod connect;
+#[cfg(feature = "diagnose")]
+pub mod diagnose;
 mod doubts;
 mod element;
 mod inspect;

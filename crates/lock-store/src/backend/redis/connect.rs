@@ -2,6 +2,8 @@
 //! and who is the master just now.
 
 mod probe;
+#[cfg(feature = "diagnose")]
+mod raw;
 mod sentinel;
 mod tls;
 mod url;
@@ -255,6 +257,7 @@ impl Connector {
             },
             Node::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
         };
+        let hears = login.protocol() == ProtocolVersion::RESP3;
         let info = addr
             .into_connection_info()?
             .set_redis_settings(login)
@@ -275,8 +278,12 @@ impl Connector {
             .set_connection_timeout(Some(self.timeout))
             // Each call has a limit of its own.
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUED_COMMANDS)
-            .set_push_sender(pushes);
+            .set_pipeline_buffer_size(QUEUED_COMMANDS);
+        let config = if hears {
+            config.set_push_sender(pushes)
+        } else {
+            config
+        };
         let opening = client.get_multiplexed_async_connection_with_config(&config);
         within(self.timeout, opening).await
     }

@@ -104,6 +104,12 @@ impl Keys {
         format!("{}*", self.queues)
     }
 
+    /// The pattern of all channels.
+    #[cfg(feature = "diagnose")]
+    pub(super) fn channel_pattern(&self) -> String {
+        format!("{}*", self.channels)
+    }
+
     /// The conversation whose queue this is, if it is one of ours.
     pub(super) fn conversation(&self, key: &str) -> Option<ConversationId> {
         let rest = key.strip_prefix(&self.queues)?;

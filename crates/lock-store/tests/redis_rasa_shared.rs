@@ -114,8 +114,8 @@ async fn holders_of_rasas_and_ours_take_turns() {
     nothing_left_at(&server).await;
 }
 
-/// Not all do only what is usual: they extend, change their mind, try, and
-/// give up waiting.
+/// Not all do only what is usual: they extend, try, give up waiting, and go away
+/// at any moment.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_ours_do_nothing_is_lost_when_rasa_writes() {
     let server = aside(Server::start);
@@ -142,7 +142,7 @@ async fn comes_and_goes(store: &LockStore, guests: &Guests, seed: u64) {
     let mut dice = Dice::new(seed);
     for _ in 0..100 {
         let id = dice.choose(&CONVERSATIONS).unwrap();
-        let guard = match dice.below(4) {
+        let guard = match dice.below(5) {
             0 => match store.try_lock(id).await.unwrap() {
                 Some(guard) => guard,
                 None => continue,
@@ -165,11 +165,23 @@ async fn comes_and_goes(store: &LockStore, guests: &Guests, seed: u64) {
                     Err(_) => continue,
                 }
             }
+            3 => {
+                // Also before there is an answer.
+                let patience = Duration::from_micros(dice.below(3000));
+                match tokio::time::timeout(patience, store.lock(id)).await {
+                    Ok(guard) => guard.unwrap(),
+                    Err(_) => continue,
+                }
+            }
             _ => store.lock(id).keep_alive(true).await.unwrap(),
         };
         guests.enter(id);
         for _ in 0..dice.below(3) {
-            guard.extend(Duration::from_secs(30)).await.unwrap();
+            let extending = guard.extend(Duration::from_secs(30));
+            let patience = Duration::from_micros(100 + dice.below(10_000));
+            if let Ok(extended) = tokio::time::timeout(patience, extending).await {
+                extended.unwrap();
+            }
         }
         assert!(!guard.is_lost());
         guests.leave(id);
@@ -234,6 +246,25 @@ async fn replicas_are_waited_for() {
     assert_eq!(error.kind(), lock_store::LockErrorKind::NotReplicated);
     nothing_left_at(&master).await;
     replica.thaw();
+}
+
+/// The link over which they are waited for has scripts of its own to load.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_are_waited_for_when_the_scripts_are_gone() {
+    let master = aside(Server::start);
+    let _replica = aside(|| Server::builder().replica_of(&master).start());
+    for layout in [Layout::Native, Layout::Rasa] {
+        let redis = RedisConfig {
+            layout,
+            replicas: 1,
+            ..at(&master.url())
+        };
+        let store = store(&redis, timing()).await;
+        store.lock("a").await.unwrap().release().await.unwrap();
+        aside(|| master.command(&["SCRIPT", "FLUSH"])).ok();
+        store.lock("a").await.unwrap().release().await.unwrap();
+        nothing_left_at(&master).await;
+    }
 }
 
 /// See redis_failover.rs: what was done last may be lost.

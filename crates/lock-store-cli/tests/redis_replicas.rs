@@ -88,7 +88,6 @@ fn with_a_wait_timeout_each_message_is_an_error_that_says_so() {
             assert_eq!(result["status"], "error", "{result}");
             let error = result["error"].to_string();
             assert!(error.contains(MISSING), "{error}");
-            assert!(error.contains("0 of 1 replicas"), "{error}");
         } else {
             assert_eq!(result["status"], "ok", "{result}");
         }

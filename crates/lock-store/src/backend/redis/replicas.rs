@@ -48,7 +48,8 @@ impl Replicas {
         })
     }
 
-    /// Waits until the replicas have it that the ticket is served.
+    /// Waits until the replicas have it that the ticket is served, until `by` at
+    /// the latest.
     ///
     /// # Errors
     ///
@@ -58,6 +59,7 @@ impl Replicas {
         steps: &Arc<Steps>,
         id: &ConversationId,
         claim: Claim,
+        by: Instant,
     ) -> Result<(), LockError> {
         let (told, outcome) = oneshot::channel();
         let asked = Asked {
@@ -66,12 +68,13 @@ impl Replicas {
             told,
         };
         self.ask(steps, id, asked);
-        let outcome = timeout_at(Instant::now() + 2 * LONGEST_WAIT, outcome).await;
+        let by = by.min(Instant::now() + 2 * LONGEST_WAIT);
+        let outcome = timeout_at(by, outcome).await;
         match outcome {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(missing))) => Err(LockError::not_replicated(missing).for_conversation(id)),
             Ok(Err(_)) | Err(_) => {
-                let missing = "the server did not say what its replicas have";
+                let missing = "they did not acknowledge it in time";
                 Err(LockError::not_replicated(missing).for_conversation(id))
             }
         }

@@ -13,7 +13,7 @@ use lock_store::{DeploymentMode, Layout, RedisConfig};
 use redis_fixture::{Certificates, ClientCertificate, Cluster, Sentinels, Server};
 use secrecy::SecretString;
 
-use support::redis::{Common, at, own_prefix, store};
+use support::redis::{Common, PATIENCE, at, own_prefix, store};
 
 /// The rights that docs/REDIS.md names for this user, and no others.
 fn documented_rights(user: &str) -> String {
@@ -24,12 +24,39 @@ fn documented_rights(user: &str) -> String {
     rules.to_owned()
 }
 
+/// What it names besides for a cluster.
+fn documented_rights_in_a_cluster() -> &'static str {
+    let page = include_str!("../../../docs/REDIS.md");
+    let (_, rest) = page.split_once("in a cluster `+").unwrap();
+    let (rules, _) = rest.split_once('`').unwrap();
+    let begin = page.len() - rest.len() - 1;
+    &page[begin..begin + rules.len() + 1]
+}
+
 /// Stores on something that lives as long as they are made.
 fn storage<T: Send + Sync + 'static>(servers: Arc<T>, redis: RedisConfig) -> Storage {
     Storage::new(move |timing| {
         let (servers, redis) = (servers.clone(), redis.clone());
         Box::pin(async move {
             let store = store(&redis, timing).await;
+            drop(servers);
+            store
+        })
+    })
+}
+
+/// The same, once there is a connection to every node of a cluster: one with TLS
+/// takes longer than some checks want to wait.
+fn connected<T: Send + Sync + 'static>(servers: Arc<T>, redis: RedisConfig) -> Storage {
+    Storage::new(move |timing| {
+        let (servers, redis) = (servers.clone(), redis.clone());
+        Box::pin(async move {
+            let store = store(&redis, timing).await;
+            for number in 0..12 {
+                let request = store.lock(format!("node-{number}")).lifetime(PATIENCE);
+                let guard = request.wait_timeout(PATIENCE).await.unwrap();
+                guard.release().await.unwrap();
+            }
             drop(servers);
             store
         })
@@ -241,4 +268,43 @@ mod cluster {
     }
 
     lock_store::conformance_tests!(cluster());
+}
+
+mod cluster_with_tls_and_least_rights {
+    use super::*;
+
+    static SERVERS: Common<(Cluster, Certificates)> = Common::new();
+
+    fn secured() -> Storage {
+        let shared = SERVERS.get(|| {
+            let certificates = Certificates::new();
+            let rights = documented_rights("bot").replace("lock-store:", "test*:");
+            let cluster = Cluster::builder()
+                .acl_user(
+                    "bot",
+                    "swordfish",
+                    &format!("{rights} {}", documented_rights_in_a_cluster()),
+                )
+                .without_default_user()
+                .tls(&certificates, ClientCertificate::Required)
+                .start();
+            (cluster, certificates)
+        });
+        let (cluster, certificates) = &*shared;
+        let redis = RedisConfig {
+            key_prefix: Some(own_prefix()),
+            deployment_mode: DeploymentMode::Cluster,
+            endpoints: cluster.addresses(),
+            username: Some("bot".into()),
+            password: Some(SecretString::from("swordfish")),
+            use_ssl: true,
+            ssl_ca_certs: Some(certificates.authority()),
+            ssl_certfile: Some(certificates.client()),
+            ssl_keyfile: Some(certificates.client_key()),
+            ..at("localhost")
+        };
+        connected(shared.clone(), redis)
+    }
+
+    lock_store::conformance_tests!(secured());
 }

@@ -8,24 +8,8 @@
 
 mod support;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
+use support::lines::Lines;
 use support::scenario::{everything, on_a_paused_clock};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 #[test]
 fn events_tell_the_story() {
@@ -39,7 +23,7 @@ fn events_tell_the_story() {
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     on_a_paused_clock(everything());
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = lines.text();
     for expected in [
         "DEBUG lock_store: issued ticket conversation=a ticket=0",
         "DEBUG lock_store: acquired lock conversation=a ticket=0 contended=false",

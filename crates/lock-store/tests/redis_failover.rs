@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use lock_store::{DeploymentMode, LockStore, RedisConfig, Timing};
 use redis_fixture::{Cluster, Sentinels, Server};
 
-use support::redis::{Load, Rules, aside, at, holds_soon, keys, nothing_left_at};
+use support::cluster::{another_master, names, nothing_left_in, slot_of, two_at_each};
+use support::load::{Load, Rules};
+use support::redis::{aside, at, holds_soon, keys, nothing_left_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -139,48 +141,6 @@ async fn cluster_clients(cluster: &Cluster) -> (LockStore, LockStore) {
     .await
 }
 
-/// The slot of a conversation, whose name in Redis only a lock shows.
-async fn slot_of(cluster: &Cluster, store: &LockStore, id: &str) -> u16 {
-    let guard = store.lock(id).await.unwrap();
-    let slot = aside(|| {
-        let end = format!(":{id}");
-        let mut keys = cluster.nodes().iter().flat_map(keys);
-        let key = keys.find(|key| key.ends_with(&end)).unwrap();
-        cluster.slot_of(&key)
-    });
-    guard.release().await.unwrap();
-    slot
-}
-
-/// Waits until no node has a key. Replicas are behind, but not for long.
-async fn nothing_left_in(cluster: &Cluster) {
-    for node in cluster.nodes().iter().filter(|node| node.is_running()) {
-        nothing_left_at(node).await;
-    }
-}
-
-/// Conversations of which each node has two.
-async fn two_at_each(cluster: &Cluster, store: &LockStore) -> Vec<(String, u16)> {
-    let mut found: Vec<(String, u16, u16)> = Vec::new();
-    for number in 0.. {
-        let id = format!("c{number}");
-        let slot = slot_of(cluster, store, &id).await;
-        let port = aside(|| cluster.node_of_slot(slot).port());
-        if found.iter().filter(|(_, _, there)| *there == port).count() < 2 {
-            found.push((id, slot, port));
-        }
-        if found.len() == 6 {
-            break;
-        }
-    }
-    let found = found.into_iter();
-    found.map(|(id, slot, _)| (id, slot)).collect()
-}
-
-fn names(conversations: &[(String, u16)]) -> Vec<&str> {
-    conversations.iter().map(|(id, _)| &**id).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_a_cluster_takes_over_under_load() {
     let cluster = aside(Cluster::start);
@@ -219,13 +179,6 @@ async fn a_master_of_a_cluster_dies_under_load() {
     load.goes_on_within(SOME_SECONDS, 20).await;
     load.end().await;
     nothing_left_in(&cluster).await;
-}
-
-/// Where a slot can go.
-fn another_master(cluster: &Cluster, slot: u16) -> &Server {
-    let from = cluster.node_of_slot(slot).port();
-    let masters = [0, 6000, 12_000].map(|slot| cluster.node_of_slot(slot));
-    masters.into_iter().find(|it| it.port() != from).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,8 @@ use futures_util::StreamExt as _;
 use lock_store::{ConversationId, Fallback, LockErrorKind, LockStore, RedisConfig, Timing};
 use redis_fixture::{Proxy, Server};
 
-use support::redis::{Load, Rules, aside, at, config, holds_soon, keys, nothing_left_at, store};
+use support::load::{Load, Rules};
+use support::redis::{aside, at, config, holds_soon, keys, nothing_left_at, store};
 use support::tickets;
 
 const SECOND: Duration = Duration::from_secs(1);

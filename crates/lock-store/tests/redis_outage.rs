@@ -13,7 +13,9 @@ use redis_fixture::Server;
 use secrecy::SecretString;
 use tokio::time::sleep;
 
-use support::redis::{Firewall, Load, Rules, aside, at, holds_within, keys, nothing_left_at};
+use support::firewall::Firewall;
+use support::load::{Load, Rules};
+use support::redis::{aside, at, holds_within, keys, nothing_left_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

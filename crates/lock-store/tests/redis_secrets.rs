@@ -146,17 +146,20 @@ fn server_with(rules: &str) -> Server {
         .start()
 }
 
+/// As if the server were one of another kind.
+fn other_kinds(server: &Server, redis: &RedisConfig) -> [RedisConfig; 2] {
+    [DeploymentMode::Sentinel, DeploymentMode::Cluster].map(|mode| RedisConfig {
+        deployment_mode: mode,
+        endpoints: vec![server.address()],
+        ..redis.clone()
+    })
+}
+
 async fn start_failures(shown: &Shown) {
     let server = server_with("~* &* +@all");
     for redis in both_ways(&server.address(), NOT_RIGHT) {
         assert!(shown.start("wrong password", &redis).await.is_empty());
-        for mode in [DeploymentMode::Sentinel, DeploymentMode::Cluster] {
-            let endpoints = vec![server.address()];
-            let redis = RedisConfig {
-                deployment_mode: mode,
-                endpoints,
-                ..redis.clone()
-            };
+        for redis in other_kinds(&server, &redis) {
             assert!(shown.start("wrong password", &redis).await.is_empty());
         }
     }
@@ -166,19 +169,9 @@ async fn start_failures(shown: &Shown) {
             ..redis.clone()
         };
         assert!(shown.start("unknown user", &unknown).await.is_empty());
-        for mode in [DeploymentMode::Sentinel, DeploymentMode::Cluster] {
-            let endpoints = vec![server.address()];
-            let redis = RedisConfig {
-                deployment_mode: mode,
-                endpoints,
-                ..redis.clone()
-            };
-            assert!(
-                shown
-                    .start("another kind of server", &redis)
-                    .await
-                    .is_empty()
-            );
+        for redis in other_kinds(&server, &redis) {
+            let told = shown.start("another kind of server", &redis).await;
+            assert!(told.is_empty());
         }
     }
     for rules in [

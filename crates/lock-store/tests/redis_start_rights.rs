@@ -4,7 +4,7 @@
 
 mod support;
 
-use lock_store::{Fallback, LockErrorKind, RedisConfig};
+use lock_store::{Fallback, Layout, LockErrorKind, RedisConfig};
 use redis_fixture::Server;
 
 use support::redis::at;
@@ -105,25 +105,33 @@ mod login {
 mod rights {
     use super::*;
 
-    /// What docs/REDIS.md says that a user needs.
-    fn documented() -> Vec<String> {
+    /// The layouts, and who docs/REDIS.md says needs what for them.
+    const USERS: [(Layout, &str); 2] = [(Layout::Native, "bot"), (Layout::Rasa, "rasa")];
+
+    /// What that user needs.
+    fn documented(user: &str) -> Vec<String> {
         let page = include_str!("../../../docs/REDIS.md");
-        let line = page
-            .lines()
-            .find(|line| line.starts_with("ACL SETUSER bot "))
-            .unwrap();
+        let begin = format!("ACL SETUSER {user} ");
+        let line = page.lines().find(|line| line.starts_with(&begin)).unwrap();
         let (_, rules) = line.split_once(">PASSWORD ").unwrap();
         rules.split(' ').map(str::to_owned).collect()
     }
 
+    /// The same, less those rules.
+    fn without(rules: &[String], is_left_out: impl Fn(&str) -> bool) -> Vec<String> {
+        let kept = rules.iter().filter(|rule| !is_left_out(rule));
+        kept.cloned().collect()
+    }
+
     /// A user with these rights on a server that has no other.
-    fn user(server: &Server, rules: &[String]) -> RedisConfig {
+    fn user(server: &Server, layout: Layout, rules: &[String]) -> RedisConfig {
         let password = format!(">{PASSWORD}");
         let mut command = vec!["ACL", "SETUSER", USER, "reset", "on", &password];
         command.extend(rules.iter().map(String::as_str));
         server.command(&command).ok();
         RedisConfig {
             username: Some(USER.into()),
+            layout,
             ..with_password(at(&server.url()), PASSWORD)
         }
     }
@@ -131,7 +139,9 @@ mod rights {
     #[tokio::test]
     async fn the_documented_ones_are_enough() {
         let server = Server::start();
-        is_fine(&user(&server, &documented())).await;
+        for (layout, name) in USERS {
+            is_fine(&user(&server, layout, &documented(name))).await;
+        }
     }
 
     /// Every one that a lock needs, one at a time.
@@ -141,90 +151,95 @@ mod rights {
         // first; without the last three locks work.
         let not_needed = ["hello", "auth", "select", "ping", "subscribe", "scan"];
         let server = Server::start();
-        let rules = documented();
-        let commands = rules.iter().filter_map(|rule| rule.strip_prefix('+'));
-        let mut checked = 0;
-        for command in commands.filter(|command| !not_needed.contains(command)) {
-            let less: Vec<_> = rules
-                .iter()
-                .filter(|rule| rule[1..] != *command)
-                .cloned()
-                .collect();
-            let redis = user(&server, &less);
-            for fallback in [Fallback::None, Fallback::InMemory] {
-                let created = create(&redis, fallback).await;
-                let Err(error) = created else {
-                    panic!("{command} is not missed");
-                };
-                assert_eq!(error.kind(), LockErrorKind::Config, "{command}: {error}");
-                let text = error.to_string().to_lowercase();
-                assert!(text.contains(command), "{command}: {text}");
-                let words = ["does not let this user do what is needed", "docs/REDIS.md"];
-                check_text(&error, &words);
+        for (layout, name) in USERS {
+            let rules = documented(name);
+            let commands = rules.iter().filter_map(|rule| rule.strip_prefix('+'));
+            let mut checked = 0;
+            for command in commands.filter(|command| !not_needed.contains(command)) {
+                let less = without(&rules, |rule| rule[1..] == *command);
+                let redis = user(&server, layout, &less);
+                for fallback in [Fallback::None, Fallback::InMemory] {
+                    let created = create(&redis, fallback).await;
+                    let Err(error) = created else {
+                        panic!("{command} is not missed");
+                    };
+                    assert_eq!(error.kind(), LockErrorKind::Config, "{command}: {error}");
+                    let text = error.to_string().to_lowercase();
+                    assert!(text.contains(command), "{command}: {text}");
+                    let words = ["does not let this user do what is needed", "docs/REDIS.md"];
+                    check_text(&error, &words);
+                }
+                checked += 1;
             }
-            checked += 1;
+            let least = match layout {
+                Layout::Rasa => 8,
+                _ => 14,
+            };
+            assert!(checked >= least, "only {checked} of {name}");
         }
-        assert!(checked >= 14, "only {checked}");
     }
 
     /// Without wake-ups it works, only slower, and says so.
     #[tokio::test]
     async fn no_subscription_is_no_reason_to_fail() {
         let server = Server::start();
-        let rules = documented();
-        for missing in ["+subscribe", "+ping", "+scan"] {
-            let less: Vec<_> = rules
-                .iter()
-                .filter(|rule| *rule != missing)
-                .cloned()
-                .collect();
-            is_fine(&user(&server, &less)).await;
+        for (layout, name) in USERS {
+            for missing in ["+subscribe", "+ping", "+scan"] {
+                let less = without(&documented(name), |rule| rule == missing);
+                is_fine(&user(&server, layout, &less)).await;
+            }
         }
     }
+
+    const NO_KEYS: [&str; 3] = [
+        "does not let this user do what is needed",
+        "key",
+        "lock_store.key_prefix",
+    ];
 
     #[tokio::test]
     async fn no_keys() {
         let server = Server::start();
-        let less: Vec<_> = documented()
-            .into_iter()
-            .filter(|rule| !rule.starts_with('~'))
-            .collect();
-        let words = [
-            "does not let this user do what is needed",
-            "key",
-            "lock_store.key_prefix",
-        ];
-        is_lasting(&user(&server, &less), &words).await;
+        for (layout, name) in USERS {
+            let less = without(&documented(name), |rule| rule.starts_with('~'));
+            is_lasting(&user(&server, layout, &less), &NO_KEYS).await;
+        }
     }
 
     #[tokio::test]
     async fn another_prefix_than_is_allowed() {
         let server = Server::start();
-        let redis = RedisConfig {
-            key_prefix: Some("elsewhere".into()),
-            ..user(&server, &documented())
-        };
-        let words = [
-            "does not let this user do what is needed",
-            "key",
-            "lock_store.key_prefix",
-        ];
-        is_lasting(&redis, &words).await;
+        for (layout, name) in USERS {
+            let redis = RedisConfig {
+                key_prefix: Some("elsewhere".into()),
+                ..user(&server, layout, &documented(name))
+            };
+            is_lasting(&redis, &NO_KEYS).await;
+        }
+    }
+
+    /// The keys of the other layout are no keys of this one.
+    #[tokio::test]
+    async fn the_rights_of_the_other_layout() {
+        let server = Server::start();
+        for ((layout, _), (_, name)) in USERS.into_iter().zip(USERS.into_iter().rev()) {
+            let words = &NO_KEYS[..1];
+            is_lasting(&user(&server, layout, &documented(name)), words).await;
+        }
     }
 
     #[tokio::test]
     async fn no_channels() {
         let server = Server::start();
-        let less: Vec<_> = documented()
-            .into_iter()
-            .filter(|rule| !rule.starts_with('&'))
-            .collect();
-        let words = [
-            "does not let this user do what is needed",
-            "PUBLISH",
-            "channel",
-            "docs/REDIS.md",
-        ];
-        is_lasting(&user(&server, &less), &words).await;
+        for (layout, name) in USERS {
+            let less = without(&documented(name), |rule| rule.starts_with('&'));
+            let words = [
+                "does not let this user do what is needed",
+                "PUBLISH",
+                "channel",
+                "docs/REDIS.md",
+            ];
+            is_lasting(&user(&server, layout, &less), &words).await;
+        }
     }
 }

@@ -5,18 +5,19 @@
 
 mod support;
 
-use std::io::Write;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lock_store::{LockStore, Place, RedisConfig, Timing};
+use lock_store::{LockGuard, LockStore, Place, RedisConfig, Timing};
 use redis_fixture::{Cut, Proxy, Server};
 use secrecy::SecretString;
 use tokio::task::JoinSet;
 
+use support::firewall::Firewall;
+use support::lines::Lines;
+use support::load::{Load, Rules};
 use support::redis::command_of::{FINISH, LIFETIME};
-use support::redis::{Firewall, Load, Rules, aside, at, holds_soon, nothing_left_at, store};
+use support::redis::{aside, at, holds_soon, nothing_left_at, store};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -29,9 +30,31 @@ async fn clients(server: &Server) -> (LockStore, LockStore) {
     (one, other)
 }
 
+/// One releases what the other waits for, which takes less than `limit`; in
+/// between comes what is to disturb it.
+async fn hand_off(one: &LockStore, other: &LockStore, limit: Duration, disturb: impl FnOnce()) {
+    let held = one.lock("a").await.unwrap();
+    let place = other.take_ticket("a").await.unwrap();
+    aside(disturb);
+    ends_within(limit, held, place).await;
+}
+
+/// From the release of the first to that of the next.
+async fn ends_within(limit: Duration, held: LockGuard, place: Place) {
+    let begun = Instant::now();
+    held.release().await.unwrap();
+    let guard = place.wait().await.unwrap();
+    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    guard.release().await.unwrap();
+}
+
 fn listeners(server: &Server) -> i64 {
     let channels = server.command(&["PUBSUB", "CHANNELS"]).list();
     i64::try_from(channels.len()).unwrap()
+}
+
+fn cut_listeners_off(server: &Server) {
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
 }
 
 fn commands(server: &Server) -> u64 {
@@ -45,13 +68,7 @@ async fn a_hand_off_is_a_push() {
     let (one, other) = clients(&server).await;
     // Far below the time between two looks, each time.
     for _ in 0..20 {
-        let held = one.lock("a").await.unwrap();
-        let place = other.take_ticket("a").await.unwrap();
-        let begun = Instant::now();
-        held.release().await.unwrap();
-        let guard = place.wait().await.unwrap();
-        assert!(begun.elapsed() < SECOND / 2, "{:?}", begun.elapsed());
-        guard.release().await.unwrap();
+        hand_off(&one, &other, SECOND / 2, || ()).await;
     }
     nothing_left_at(&server).await;
 }
@@ -65,7 +82,7 @@ async fn listeners_are_cut_off_in_the_middle_of_hand_offs() {
     for _ in 0..40 {
         // Each of these may lose calls, and costs a second at most.
         load.goes_on_within(10 * SECOND, 5).await;
-        aside(|| server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]));
+        aside(|| cut_listeners_off(&server));
     }
     load.goes_on_within(10 * SECOND, 20).await;
     load.end().await;
@@ -77,59 +94,37 @@ async fn a_call_that_is_lost_costs_time_only() {
     let server = aside(Server::start);
     let (one, other) = clients(&server).await;
     for _ in 0..20 {
-        let held = one.lock("a").await.unwrap();
-        let place = other.take_ticket("a").await.unwrap();
         // Nobody hears the call.
-        aside(|| server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]));
-        let begun = Instant::now();
-        held.release().await.unwrap();
-        let guard = place.wait().await.unwrap();
-        assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
-        guard.release().await.unwrap();
+        hand_off(&one, &other, 2 * SECOND, || cut_listeners_off(&server)).await;
     }
     nothing_left_at(&server).await;
 }
 
 /// The listening connection is dead, and nothing says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_listener_is_found_out_before_its_client_is_taken_for_dead() {
+async fn a_silent_listener(timing: Timing) {
     let server = aside(Server::start);
     let firewall = aside(|| Firewall::before(&server));
-    let one = store(&at(&server.url()), Timing::default()).await;
-    let other = store(&at(&firewall.url()), Timing::default()).await;
+    let one = store(&at(&server.url()), timing.clone()).await;
+    let other = store(&at(&firewall.url()), timing).await;
     holds_soon("both listen", || listeners(&server) == 2).await;
-    let held = one.lock("a").await.unwrap();
-    let place = other.take_ticket("a").await.unwrap();
-    firewall.forget_those_that_sent("SUBSCRIBE");
-    let begun = Instant::now();
-    held.release().await.unwrap();
-    let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
-    guard.release().await.unwrap();
+    let forget = || firewall.forget_those_that_sent("SUBSCRIBE");
+    hand_off(&one, &other, 5 * SECOND, forget).await;
     nothing_left_at(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_listener_is_found_out_before_its_client_is_taken_for_dead() {
+    a_silent_listener(Timing::default()).await;
 }
 
 /// The same for a client with a shorter claim window.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_listener_is_found_out_within_a_short_claim_window() {
-    let server = aside(Server::start);
-    let firewall = aside(|| Firewall::before(&server));
-    let timing = Timing {
+    a_silent_listener(Timing {
         claim_window: SECOND,
         ..Timing::default()
-    };
-    let one = store(&at(&server.url()), timing.clone()).await;
-    let other = store(&at(&firewall.url()), timing).await;
-    holds_soon("both listen", || listeners(&server) == 2).await;
-    let held = one.lock("a").await.unwrap();
-    let place = other.take_ticket("a").await.unwrap();
-    firewall.forget_those_that_sent("SUBSCRIBE");
-    let begun = Instant::now();
-    held.release().await.unwrap();
-    let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < 5 * SECOND, "{:?}", begun.elapsed());
-    guard.release().await.unwrap();
-    nothing_left_at(&server).await;
+    })
+    .await;
 }
 
 /// A holder that was served at once does not know that somebody queued behind
@@ -145,11 +140,7 @@ async fn whoever_queues_behind_a_deaf_holder_is_served() {
     let held = one.lock("a").await.unwrap();
     firewall.forget_those_that_sent("SUBSCRIBE");
     let place = other.take_ticket("a").await.unwrap();
-    let begun = Instant::now();
-    held.release().await.unwrap();
-    let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
-    guard.release().await.unwrap();
+    ends_within(10 * SECOND, held, place).await;
     nothing_left_at(&server).await;
 }
 
@@ -160,13 +151,9 @@ async fn whoever_queues_as_listeners_are_cut_off_is_served() {
     let (one, other) = clients(&server).await;
     for _ in 0..100 {
         let held = one.lock("a").await.unwrap();
-        aside(|| server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]));
+        aside(|| cut_listeners_off(&server));
         let place = other.take_ticket("a").await.unwrap();
-        let begun = Instant::now();
-        held.release().await.unwrap();
-        let guard = place.wait().await.unwrap();
-        assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
-        guard.release().await.unwrap();
+        ends_within(3 * SECOND, held, place).await;
     }
     nothing_left_at(&server).await;
 }
@@ -244,26 +231,10 @@ async fn a_call_that_comes_during_the_release_is_no_loss() {
     nothing_left_at(&server).await;
 }
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn of_refusals(&self) -> usize {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let warnings = text.lines().filter(|line| line.contains("WARN lock_store"));
-        warnings.filter(|line| line.contains("subscri")).count()
-    }
+fn refusals(lines: &Lines) -> usize {
+    let text = lines.text();
+    let warnings = text.lines().filter(|line| line.contains("WARN lock_store"));
+    warnings.filter(|line| line.contains("subscri")).count()
 }
 
 /// In a process of its own, as events are for all tests of a process.
@@ -310,13 +281,7 @@ async fn without_subscription(lines: &Lines) {
     let other = store(&at(&server.url()), Timing::default()).await;
     // Served by looking, each time within the time between two looks.
     for _ in 0..3 {
-        let held = other.lock("a").await.unwrap();
-        let place = one.take_ticket("a").await.unwrap();
-        let begun = Instant::now();
-        held.release().await.unwrap();
-        let guard = place.wait().await.unwrap();
-        assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
-        guard.release().await.unwrap();
+        hand_off(&other, &one, 2 * SECOND, || ()).await;
     }
     let load = Load::begin(&[&one, &other], &["a", "b"], 2, Rules::strict());
     load.goes_on(5).await;
@@ -326,7 +291,7 @@ async fn without_subscription(lines: &Lines) {
     aside(|| server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]));
     one.lock("a").await.unwrap().release().await.unwrap();
     tokio::time::sleep(11 * SECOND).await;
-    assert_eq!(lines.of_refusals(), 1, "{lines:?}", lines = lines.text());
+    assert_eq!(refusals(lines), 1, "{}", lines.text());
     // Until it may.
     aside(|| {
         let allow = ["ACL", "SETUSER", "deaf", "+subscribe"];
@@ -334,10 +299,4 @@ async fn without_subscription(lines: &Lines) {
     });
     holds_soon("both listen", || listeners(&server) == 2).await;
     nothing_left_at(&server).await;
-}
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
 }

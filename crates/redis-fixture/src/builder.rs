@@ -165,12 +165,13 @@ impl ServerBuilder {
 
     pub(crate) fn ports(&self) -> Ports {
         assert!(!self.tls_only || self.tls.is_some(), "no port at all");
+        let port = || match self.kind {
+            Kind::ClusterNode => Port::free_with_bus(),
+            Kind::Alone | Kind::Sentinel => Port::free(),
+        };
         Ports {
-            plain: (!self.tls_only).then(|| match self.kind {
-                Kind::ClusterNode => Port::free_with_bus(),
-                Kind::Alone | Kind::Sentinel => Port::free(),
-            }),
-            tls: self.tls.as_ref().map(|_| Port::free()),
+            plain: (!self.tls_only).then(port),
+            tls: self.tls.as_ref().map(|_| port()),
         }
     }
 
@@ -209,6 +210,16 @@ impl ServerBuilder {
                     ClientCertificate::Required => "yes",
                 },
             );
+            if self.kind == Kind::ClusterNode {
+                line("tls-cluster", "yes");
+                line("tls-replication", "yes");
+                // The bus always asks who calls.
+                line("tls-client-cert-file", &quoted_path(&certificates.client()));
+                line(
+                    "tls-client-key-file",
+                    &quoted_path(&certificates.client_key()),
+                );
+            }
         }
         if let Some(password) = &self.password {
             line("requirepass", &quoted(password));

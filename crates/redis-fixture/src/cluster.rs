@@ -1,10 +1,13 @@
 //! A cluster: masters that share the slots, and their replicas.
 
+mod builder;
+
 use std::time::{Duration, Instant};
 
-use crate::builder::Kind;
+pub use self::builder::ClusterBuilder;
+use crate::client::Access;
 use crate::topology::{id, is_well, known_to, owners};
-use crate::{FOR_EVER, Reply, Server, until, until_some};
+use crate::{FOR_EVER, Reply, Server, ServerBuilder, until, until_some};
 
 const MASTERS: usize = 3;
 const SLOTS: u16 = 16_384;
@@ -36,21 +39,27 @@ pub struct Migration<'c> {
 }
 
 impl Cluster {
-    /// Starts one, and waits until every node says that it is well.
+    /// Starts one without passwords or TLS, and waits until every node says
+    /// that it is well.
     #[track_caller]
     pub fn start() -> Self {
-        let node = |_| {
-            let mut builder = Server::builder();
-            builder.kind = Kind::ClusterNode;
-            builder.launch()
-        };
+        Self::builder().start()
+    }
+
+    /// One to be started, with options.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
+    }
+
+    #[track_caller]
+    fn of(node: &ServerBuilder) -> Self {
         let cluster = Self {
-            nodes: (0..2 * MASTERS).map(node).collect(),
+            nodes: (0..2 * MASTERS).map(|_| node.launch()).collect(),
         };
         cluster.share_slots();
         let (first, others) = cluster.nodes.split_first().unwrap();
         for node in others {
-            let port = node.port().to_string();
+            let port = node.node_port().to_string();
             first.command(&["CLUSTER", "MEET", "127.0.0.1", &port]).ok();
         }
         let (masters, replicas) = cluster.nodes.split_at(MASTERS);
@@ -70,9 +79,10 @@ impl Cluster {
         &self.nodes
     }
 
-    /// `127.0.0.1:port` of each node.
+    /// `127.0.0.1:port` of each node; of the port for TLS, if it has one.
     pub fn addresses(&self) -> Vec<String> {
-        self.nodes.iter().map(Server::address).collect()
+        let address = |node: &Server| format!("127.0.0.1:{}", node.node_port());
+        self.nodes.iter().map(address).collect()
     }
 
     /// The slot of a key.
@@ -153,7 +163,7 @@ impl Cluster {
     #[track_caller]
     pub fn begin_migration<'c>(&'c self, slot: u16, to: &'c Server) -> Migration<'c> {
         let from = self.node_of_slot(slot);
-        assert_ne!(from.port(), to.port(), "the slot is there already");
+        assert_ne!(from.node_port(), to.node_port(), "it is there already");
         let number = slot.to_string();
         let set_slot = |node: &Server, state: &str, other: &Server| {
             let command = ["CLUSTER", "SETSLOT", &number, state, &id(other)];
@@ -181,7 +191,7 @@ impl Cluster {
             };
             slots.iter().all(|(_, port)| {
                 let mut awake = awake.iter();
-                awake.any(|node| node.port() == *port)
+                awake.any(|node| node.node_port() == *port)
             }) && awake.iter().all(|node| {
                 is_well(node) && owners(node).as_ref() == Some(&slots) && {
                     // Every other awake one is known, and as what it is.
@@ -216,16 +226,28 @@ impl Migration<'_> {
     #[track_caller]
     pub fn move_keys(&self) {
         let slot = self.slot.to_string();
-        let port = self.to.port().to_string();
+        let port = self.to.node_port().to_string();
+        let access: Vec<&str> = match self.to.access() {
+            None => Vec::new(),
+            Some(Access {
+                user: None,
+                password,
+            }) => vec!["AUTH", password],
+            Some(Access {
+                user: Some(user),
+                password,
+            }) => vec!["AUTH2", user, password],
+        };
         loop {
             let keys = ["CLUSTER", "GETKEYSINSLOT", &slot, "100"];
             let keys = self.from.command(&keys).list();
             if keys.is_empty() {
                 return;
             }
-            let begin = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            let mut command: Vec<_> = begin.map(|text| text.as_bytes().to_vec()).into();
-            command.extend(keys.into_iter().map(Reply::bytes));
+            let begin = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000"];
+            let begin = begin.into_iter().chain(access.iter().copied());
+            let begin = begin.chain(["KEYS"]).map(|text| text.as_bytes().to_vec());
+            let command: Vec<_> = begin.chain(keys.into_iter().map(Reply::bytes)).collect();
             let reply = self.from.ask(&command, FOR_EVER).unwrap();
             assert!(reply.is_ok() || reply == "NOKEY", "{reply:?}");
         }

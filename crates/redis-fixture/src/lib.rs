@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 pub use builder::{ClientCertificate, ServerBuilder};
 pub use certificates::Certificates;
 pub use client::Connection;
-pub use cluster::{Cluster, Migration};
+pub use cluster::{Cluster, ClusterBuilder, Migration};
 pub use cuts::{Before, Cut};
 pub use proxy::Proxy;
 pub use reply::Reply;

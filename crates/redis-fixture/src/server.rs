@@ -64,6 +64,14 @@ impl Server {
         port.expect("a port for TLS").number()
     }
 
+    /// The port by which the other nodes of a cluster know it: that for TLS, if
+    /// it has one.
+    #[track_caller]
+    pub(crate) fn node_port(&self) -> u16 {
+        let port = self.ports.tls.as_ref().or(self.ports.plain.as_ref());
+        port.expect("a port").number()
+    }
+
     /// `127.0.0.1:port`.
     #[track_caller]
     pub fn address(&self) -> String {

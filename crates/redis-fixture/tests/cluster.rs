@@ -1,6 +1,6 @@
 //! A cluster.
 
-use redis_fixture::{Cluster, Server};
+use redis_fixture::{Certificates, ClientCertificate, Cluster, Connection, Server};
 
 /// A key of each third of the slots.
 const KEYS: [&str; 3] = ["b", "c", "a"];
@@ -106,4 +106,53 @@ fn a_slot_on_its_way_asks_for_the_other_node() {
     assert_eq!(connection.command(&["GET", "a"]).unwrap().text(), "1");
     migration.finish();
     assert!(has(to, "a", "1"));
+}
+
+/// What a cluster is there for: copies, another master, slots that move.
+fn works(cluster: &Cluster) {
+    let slot = cluster.slot_of("a");
+    let old = cluster.node_of_slot(slot);
+    old.command(&["SET", "a", "1"]).ok();
+    let new = cluster.failover_of_slot(slot);
+    assert_ne!(new.pid(), old.pid());
+    assert!(has(new, "a", "1"));
+    let to = cluster.node_of_slot(cluster.slot_of("b"));
+    cluster.migrate_slot(slot, to);
+    assert!(has(to, "a", "1"));
+    to.kill();
+    assert!(cluster.node_of_slot(slot).is_running());
+}
+
+#[test]
+fn a_cluster_with_a_password() {
+    let cluster = Cluster::builder().password("sesame").start();
+    for address in cluster.addresses() {
+        let mut stranger = Connection::tcp(&address).unwrap();
+        assert!(stranger.command(&["PING"]).unwrap().is_error("NOAUTH"));
+    }
+    works(&cluster);
+}
+
+#[test]
+fn a_cluster_with_tls_and_users() {
+    if !Server::supports_tls() {
+        return;
+    }
+    let certificates = Certificates::new();
+    let cluster = Cluster::builder()
+        .acl_user("ali", "sesame", "~* &* +@all")
+        .without_default_user()
+        .tls(&certificates, ClientCertificate::Required)
+        .start();
+    for node in cluster.nodes() {
+        assert!(
+            cluster
+                .addresses()
+                .contains(&format!("127.0.0.1:{}", node.tls_port()))
+        );
+        let mut connection = node.connect().unwrap();
+        let known = connection.command(&["AUTH", "ali", "sesame"]).unwrap();
+        assert!(known.is_ok());
+    }
+    works(&cluster);
 }

@@ -3,8 +3,13 @@
 #![allow(dead_code, unreachable_pub)] // each file uses a part of it
 
 pub mod bench;
+pub mod cluster;
+pub mod firewall;
+pub mod lines;
+pub mod load;
 pub mod probe;
 pub mod processes;
+pub mod rasa;
 pub mod redis;
 pub mod scenario;
 pub mod slow;

@@ -6,7 +6,7 @@
 //! that the server dated in one step must give one and the same moment.
 
 mod outcome;
-mod step;
+pub mod step;
 mod think;
 
 use std::sync::{Arc, Weak};

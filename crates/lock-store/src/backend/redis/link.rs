@@ -52,6 +52,7 @@ struct State {
 }
 
 /// A connection as it is now, and which one it is.
+#[derive(Clone)]
 pub(super) struct Live {
     pub(super) connection: MultiplexedConnection,
     pub(super) generation: u64,

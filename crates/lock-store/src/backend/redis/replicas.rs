@@ -17,6 +17,7 @@ use super::connect::{Node, within};
 use super::link::Link;
 use super::scripts::{Ask, Times, read_claim};
 use super::steps::Steps;
+use super::trouble::{Verdict, judge};
 use crate::backend::{Claim, Claimed};
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -47,7 +48,8 @@ impl Replicas {
         })
     }
 
-    /// Waits until the replicas have it that the ticket is served.
+    /// Waits until the replicas have it that the ticket is served, until `by` at
+    /// the latest.
     ///
     /// # Errors
     ///
@@ -57,6 +59,7 @@ impl Replicas {
         steps: &Arc<Steps>,
         id: &ConversationId,
         claim: Claim,
+        by: Instant,
     ) -> Result<(), LockError> {
         let (told, outcome) = oneshot::channel();
         let asked = Asked {
@@ -65,12 +68,13 @@ impl Replicas {
             told,
         };
         self.ask(steps, id, asked);
-        let outcome = timeout_at(Instant::now() + 2 * LONGEST_WAIT, outcome).await;
+        let by = by.min(Instant::now() + 2 * LONGEST_WAIT);
+        let outcome = timeout_at(by, outcome).await;
         match outcome {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(missing))) => Err(LockError::not_replicated(missing).for_conversation(id)),
             Ok(Err(_)) | Err(_) => {
-                let missing = "the server did not say what its replicas have";
+                let missing = "they did not acknowledge it in time";
                 Err(LockError::not_replicated(missing).for_conversation(id))
             }
         }
@@ -134,25 +138,31 @@ async fn confirm_batch(
         let silent = std::io::Error::from(std::io::ErrorKind::NotConnected);
         return Err(silent.into());
     };
-    let mut pipeline = redis::pipe();
-    pipeline.ignore_errors();
-    for asked in batch {
-        let ask = Ask::Claim(asked.claim.clone());
-        let command = steps.scripts.command(&ask, &asked.key, false, &Times::NONE);
-        pipeline.add_command(command);
-    }
     let patience = LONGEST_WAIT.min(steps.timeout()).as_millis();
-    pipeline
-        .cmd("WAIT")
-        .arg(needed)
-        .arg(u64::try_from(patience).unwrap_or(1000));
-    let reply = pipeline.query_async(&mut live.connection);
-    let mut replies: Vec<Value> = match within(2 * LONGEST_WAIT, reply).await {
-        Ok(replies) => replies,
-        Err(error) => {
-            link.give_up(live.generation);
-            return Err(error);
+    let patience = u64::try_from(patience).unwrap_or(1000);
+    let mut by_text = false;
+    let mut replies = loop {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for asked in batch {
+            let ask = Ask::Claim(asked.claim.clone());
+            let command = (steps.scripts).command(&ask, &asked.key, by_text, &Times::NONE);
+            pipeline.add_command(command);
         }
+        pipeline.cmd("WAIT").arg(needed).arg(patience);
+        let reply = pipeline.query_async(&mut live.connection);
+        let replies: Vec<Value> = match within(2 * LONGEST_WAIT, reply).await {
+            Ok(replies) => replies,
+            Err(error) => {
+                link.give_up(live.generation);
+                return Err(error);
+            }
+        };
+        // The server has forgotten the scripts.
+        if by_text || !replies.iter().any(is_unknown_script) {
+            break replies;
+        }
+        by_text = true;
     };
     let have = match replies.pop() {
         Some(Value::Int(have)) => usize::try_from(have).unwrap_or(0),
@@ -173,4 +183,11 @@ async fn confirm_batch(
     Ok(outcomes
         .map(|(asked, reply)| outcome(asked, reply))
         .collect())
+}
+
+fn is_unknown_script(reply: &Value) -> bool {
+    let Value::ServerError(error) = reply else {
+        return false;
+    };
+    matches!(judge(&error.clone().into()), Verdict::NoScript)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use self::rasa::Rasa;
+pub(super) use self::rasa::Turn;
 use super::element::{NO_OWNER, micros, owner_text, read};
 use super::keys::Keys;
 use crate::backend::{Claim, Claimed, Finish, Finished, Issue, Issued, TicketName};
@@ -165,6 +166,15 @@ impl Scripts {
             rasa.bring_along(&mut command, ask);
         }
         command
+    }
+
+    /// Waits for the turn of a step among those of its owner, where there is one
+    /// to be waited for.
+    pub(super) async fn turn(&self, ask: &Ask) -> Option<Turn> {
+        match &self.rasa {
+            Some(rasa) => rasa.turn(ask).await,
+            None => None,
+        }
     }
 
     /// What a step answered, without what the layout added.

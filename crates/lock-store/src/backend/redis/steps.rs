@@ -1,7 +1,9 @@
 //! Doing a step: sent, and sent again until it is done or its caller's limit
 //! has come. Every step may be done twice, so that a lost reply costs only time.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,7 +17,7 @@ use super::keys::Keys;
 use super::link::{Link, Live};
 use super::pauses::{Pauses, SENDING};
 use super::route::{Links, Route};
-use super::scripts::{self, Ask, Scripts, Times};
+use super::scripts::{self, Ask, Scripts, Times, Turn};
 use super::trouble::{Verdict, judge, plain};
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -84,6 +86,10 @@ impl Steps {
         };
         loop {
             let (links, mut live) = attempt.connection().await?;
+            let turn = match self.scripts.are_lists() {
+                true => None,
+                false => attempt.turn(ask).await?,
+            };
             let link = link_for(&links, id);
             let now = Instant::now();
             let ends = limit.min(now + self.timeout());
@@ -94,20 +100,26 @@ impl Steps {
             };
             let command = self.scripts.command(ask, &key, attempt.by_text, &times);
             let asking = attempt.elsewhere.take().is_some();
-            // The library may wait for ever for what it sent over a connection
-            // that broke just then.
-            let sent = async {
-                tokio::select! {
-                    biased;
-                    // Not to be put off by the runtime: the order in which
-                    // tickets are asked for is that of first polls.
-                    answer = unconstrained(send(&mut live.connection, command, asking)) => answer,
-                    () = link.gone(live.generation) => Err(broken()),
-                }
+            let answer = if self.scripts.are_lists() {
+                timeout_at(ends, exchange(link, &mut live, command, asking)).await
+            } else {
+                // What is not a list has to be known to the letter the next
+                // time; so the answer counts even if its caller goes away.
+                let (scripts, links) = (self.scripts.clone(), links.clone());
+                let (id, ask) = (id.clone(), ask.clone());
+                let mut live = live.clone();
+                let answered = see_through(async move {
+                    let link = link_for(&links, &id);
+                    let answer = exchange(link, &mut live, command, asking);
+                    let answer = timeout_at(ends, answer).await;
+                    let answer = answer.map(|it| it.map(|reply| scripts.answer(&ask, reply)));
+                    drop(turn);
+                    answer
+                });
+                answered.await.unwrap_or_else(|| Ok(Err(broken())))
             };
-            match timeout_at(ends, sent).await {
+            match answer {
                 Ok(Ok(reply)) => {
-                    let reply = self.scripts.answer(ask, reply);
                     match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
                         None => {
                             return Ok(Done {
@@ -179,6 +191,15 @@ impl Attempt<'_> {
         }
     }
 
+    /// Waits until no other step of the same owner is under way.
+    async fn turn(&mut self, ask: &Ask) -> Result<Option<Turn>, LockError> {
+        let turn = unconstrained(self.steps.scripts.turn(ask));
+        timeout_at(self.limit, turn).await.map_err(|_| {
+            self.trouble = Some("no answer to the step before".into());
+            self.out_of_time()
+        })
+    }
+
     fn out_of_time(&mut self) -> LockError {
         let trouble = self.trouble.take();
         let trouble = trouble.unwrap_or_else(|| "no server has the conversation".into());
@@ -243,6 +264,30 @@ impl Attempt<'_> {
 
 fn broken() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
+}
+
+/// Sends a step and waits for its reply. The library may wait for ever for what
+/// it sent over a connection that broke just then.
+async fn exchange(link: &Link, live: &mut Live, command: Cmd, asking: bool) -> RedisResult<Value> {
+    tokio::select! {
+        biased;
+        // Not to be put off by the runtime: the order in which tickets are asked
+        // for is that of first polls.
+        answer = unconstrained(send(&mut live.connection, command, asking)) => answer,
+        () = link.gone(live.generation) => Err(broken()),
+    }
+}
+
+/// Begins at once, and goes on to the end also if this is dropped. `None` if the
+/// runtime ends before.
+async fn see_through<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let mut work = Box::pin(work);
+    match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::spawn(work).await.ok(),
+    }
 }
 
 async fn send(

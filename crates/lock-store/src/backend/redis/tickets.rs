@@ -85,7 +85,10 @@ impl Core {
                 self.wakeups.alone.served(owner, lifetime, fencing_token);
             }
             Issued::Served { number, .. } => {
-                if let Err(error) = self.replicated(id, claim(number)).await {
+                // In time for the caller to be told what is missing.
+                let now = Instant::now();
+                let by = now + limit.saturating_duration_since(now) * 3 / 4;
+                if let Err(error) = self.replicated(id, claim(number), by).await {
                     let ticket = TicketName::Owner(owner);
                     self.leave(id, ticket, issue.claim_window).await;
                     return Err(error);
@@ -96,8 +99,11 @@ impl Core {
                 fencing_token,
                 ..
             } => {
-                // Its turn may come meanwhile.
-                let heard_by = limit.min(Instant::now() + claim_window / 3);
+                // Its turn may come meanwhile; and whoever gives up soon is to
+                // know that its ticket was there.
+                let now = Instant::now();
+                let left = limit.saturating_duration_since(now);
+                let heard_by = now + (claim_window / 3).min(left / 2);
                 if self.wakeups.hear(id, heard_by).await {
                     // Its turn may have come before its call could be heard.
                     let claimed = self.claim(id, claim(number)).await?;
@@ -121,15 +127,20 @@ impl Core {
         let answer = scripts::read_claim(done.reply).ok_or_else(|| strange_reply(id))?;
         let claimed = told(id, answer);
         if let (Claimed::Served { .. }, Ask::Claim(claim)) = (claimed, ask) {
-            self.replicated(id, claim).await?;
+            self.replicated(id, claim, limit).await?;
         }
         Ok(claimed)
     }
 
-    /// An acquisition counts when enough replicas have it.
-    async fn replicated(&self, id: &ConversationId, claim: Claim) -> Result<(), LockError> {
+    /// An acquisition counts when enough replicas have it, by then.
+    async fn replicated(
+        &self,
+        id: &ConversationId,
+        claim: Claim,
+        by: Instant,
+    ) -> Result<(), LockError> {
         match &self.replicas {
-            Some(replicas) => replicas.have(&self.steps, id, claim).await,
+            Some(replicas) => replicas.have(&self.steps, id, claim, by).await,
             None => Ok(()),
         }
     }

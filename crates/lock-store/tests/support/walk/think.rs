@@ -15,36 +15,14 @@ impl Walk {
             .tickets()
             .filter_map(|t| Some((t.owner?, t.number)))
             .collect();
-        let head = alive.first().copied();
         match self.dice.below(100) {
             0..45 => self.issue(),
-            45..72 => {
-                let anybody = if self.dice.one_in(4) {
-                    &self.known
-                } else {
-                    &alive
-                };
-                let whose = if self.dice.one_in(2) {
-                    head
-                } else {
-                    self.dice.choose(anybody)
-                };
-                match whose {
-                    Some(whose) => self.claim(whose),
-                    None => self.issue(),
-                }
-            }
+            45..72 => match self.whose(&alive) {
+                Some(whose) => self.claim(whose),
+                None => self.issue(),
+            },
             72..95 => {
-                let anybody = if self.dice.one_in(4) {
-                    &self.known
-                } else {
-                    &alive
-                };
-                let whose = if self.dice.one_in(2) {
-                    head
-                } else {
-                    self.dice.choose(anybody)
-                };
+                let whose = self.whose(&alive);
                 let by_number = self.dice.one_in(2);
                 let (ticket, number) = match (self.dice.below(10), whose) {
                     (0, _) => (TicketName::Nobodys, None),
@@ -73,6 +51,20 @@ impl Walk {
                 Step::Put(tickets)
             }
             _ => Step::Delete,
+        }
+    }
+
+    /// The head, somebody in the queue, or somebody who was there once.
+    fn whose(&mut self, alive: &[(Owner, u64)]) -> Option<(Owner, u64)> {
+        let anybody = if self.dice.one_in(4) {
+            &self.known
+        } else {
+            alive
+        };
+        if self.dice.one_in(2) {
+            alive.first().copied()
+        } else {
+            self.dice.choose(anybody)
         }
     }
 

@@ -28,6 +28,16 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- This server's clock, in µs.
+local now_is
+local function clock()
+  if not now_is then
+    local time = redis.call('TIME')
+    now_is = tonumber(time[1]) * 1e6 + tonumber(time[2])
+  end
+  return now_is
+end
+
 -- When an element dies, in µs.
 local function death(element)
   local span, since = string.match(element, '^%S+ %d+ (%d+) %d+ %d+ (%d+)')
@@ -57,11 +67,12 @@ local function ours(ticket, number, dies)
     .. number .. ' ' .. whole(token) .. ' ' .. whole(since) .. ' ' .. state
 end
 
--- A ticket of Rasa's, or a bare one of ours. Rasa's lifetime runs from issue.
+-- A ticket of Rasa's, or a bare one of ours. Rasa's lifetime runs from issue;
+-- one that lives longer was not issued in the future: its token would be higher
+-- than those that come when the queue is empty.
 local function bare(number, dies, token_before, is_head)
-  local lifetime = math.min(@LIFETIME@, dies)
-  local since = dies - lifetime
-  return '- @LIFETIME@ ' .. whole(lifetime) .. ' ' .. number .. ' '
+  local since = math.max(math.min(dies - @LIFETIME@, clock()), 0)
+  return '- @LIFETIME@ ' .. whole(dies - since) .. ' ' .. number .. ' '
     .. whole(math.max(since, token_before + 1)) .. ' ' .. whole(since)
     .. (is_head and ' C' or ' W')
 end
@@ -252,8 +263,7 @@ local function save()
     tickets[i] = cjson.encode(ticket_text(element, ends[i]))
   end
   local id = string.sub(KEYS[1], @ID_BEGINS@)
-  local time = redis.call('TIME')
-  local left = math.ceil((last - tonumber(time[1]) * 1e6 - tonumber(time[2])) / 1000) + 1
+  local left = math.ceil((last - clock()) / 1000) + 1
   redis.call('SET', KEYS[1], '{"conversation_id": ' .. cjson.encode(id) .. ', "tickets": ['
     .. table.concat(tickets, ', ') .. ']}', 'PX', whole(math.max(left, 1)))
 end

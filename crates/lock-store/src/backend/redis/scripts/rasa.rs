@@ -1,9 +1,14 @@
 //! Rasa's layout: the same scripts over one JSON text, and what the owners of
 //! tickets know about them, as Rasa drops what it does not know.
 
+mod turns;
+
 use std::collections::HashMap;
 
 use redis::{Cmd, Value};
+
+pub(in super::super) use self::turns::Turn;
+use self::turns::Turns;
 
 use super::super::element::{micros, read};
 use super::super::keys::Keys;
@@ -18,16 +23,26 @@ use crate::sync::Mutex;
 pub(super) struct Rasa {
     /// What goes before every script: a list over the text.
     list: String,
-    /// The tickets of this process, as they were when it heard of them last.
-    known: Mutex<HashMap<Owner, Known, ahash::RandomState>>,
+    known: Mutex<Tickets>,
+    turns: Turns,
+}
+
+/// The tickets of this process, as they were when it heard of them last.
+#[derive(Debug, Default)]
+struct Tickets {
+    of: HashMap<Owner, Known, ahash::RandomState>,
+    /// How many there may be before the dead ones are dropped.
+    enough: usize,
 }
 
 #[derive(Debug)]
 struct Known {
     element: String,
     number: u64,
+    /// When this was so by the server's clock, or before that; in µs.
+    since: u64,
     /// What Rasa keeps of it, besides the number: µs since the epoch.
-    expires: String,
+    expires: u64,
 }
 
 impl Rasa {
@@ -38,6 +53,7 @@ impl Rasa {
         Self {
             list,
             known: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -46,11 +62,17 @@ impl Rasa {
         format!("{list}\nlocal function step()\n{text}\nend\nreturn answer(step)\n")
     }
 
+    /// Waits until no other step of the same owner is under way: what that one
+    /// makes of the ticket is to be brought along.
+    pub(super) async fn turn(&self, ask: &Ask) -> Option<Turn> {
+        Some(self.turns.of(owner_of(ask)?).await)
+    }
+
     /// Adds what the owner knows of its ticket to a step of its.
     pub(super) fn bring_along(&self, command: &mut Cmd, ask: &Ask) {
         if let Some(owner) = owner_of(ask) {
             let known = self.known.lock();
-            command.arg(known.get(&owner).map_or_else(String::new, |known| {
+            command.arg(known.of.get(&owner).map_or_else(String::new, |known| {
                 format!("known {} {} {}", known.number, known.expires, known.element)
             }));
         }
@@ -70,10 +92,25 @@ impl Rasa {
             let mut known = self.known.lock();
             match Known::read(fields.next(), fields.next()) {
                 Some(ticket) => known.insert(owner, ticket),
-                None => known.remove(&owner),
-            };
+                None => {
+                    known.of.remove(&owner);
+                }
+            }
         }
         answer
+    }
+}
+
+impl Tickets {
+    /// Not every owner asks for its ticket once more: one may hear that it is
+    /// gone. So from time to time those are dropped that are dead by now.
+    fn insert(&mut self, owner: Owner, ticket: Known) {
+        if self.of.len() >= self.enough {
+            let now = ticket.since;
+            self.of.retain(|_, known| known.expires > now);
+            self.enough = 2 * self.of.len().max(512);
+        }
+        self.of.insert(owner, ticket);
     }
 }
 
@@ -85,7 +122,8 @@ impl Known {
         let element = String::from_utf8(element).ok()?;
         Some(Self {
             number: read(&element)?.number,
-            expires: String::from_utf8(expires).ok()?,
+            since: element.split(' ').nth(5)?.parse().ok()?,
+            expires: std::str::from_utf8(&expires).ok()?.parse().ok()?,
             element,
         })
     }
@@ -101,5 +139,32 @@ fn owner_of(ask: &Ask) -> Option<Owner> {
             TicketName::Number(_) | TicketName::Nobodys => None,
         },
         Ask::Get | Ask::Leave(_) | Ask::Delete | Ask::Put { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::ClientId;
+
+    #[test]
+    fn tickets_of_which_nobody_hears_again_are_forgotten() {
+        let mut tickets = Tickets::default();
+        for sequence in 0..100_000 {
+            let client = ClientId::from_u64(7);
+            let ticket = Known {
+                element: String::new(),
+                number: sequence,
+                since: sequence,
+                expires: sequence + 100,
+            };
+            tickets.insert(Owner { client, sequence }, ticket);
+            assert!(tickets.of.len() <= 1024);
+        }
+        // Those that live are not.
+        for sequence in 99_900..100_000 {
+            let client = ClientId::from_u64(7);
+            assert!(tickets.of.contains_key(&Owner { client, sequence }));
+        }
     }
 }

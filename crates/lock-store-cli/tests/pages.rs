@@ -11,12 +11,16 @@ use std::process::{Command, Output, Stdio};
 use common::{Ended, Place};
 use fleet::bare;
 
-const SUBCOMMANDS: [&str; 7] = [
+const SUBCOMMANDS: [&str; 11] = [
     "process",
     "exec",
     "list",
     "show",
+    "watch",
     "release",
+    "doctor",
+    "bench",
+    "export",
     "completions",
     "man",
 ];

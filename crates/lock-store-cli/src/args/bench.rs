@@ -22,7 +22,7 @@ use super::values::{positive_seconds, seconds};
 /// Without a Redis the locks in memory are measured.
 ///
 /// It is a load: do not run it against a Redis that is busy with something
-/// that matters. Its conversations are called `lock-store-bench-…`, under the
+/// that matters. Its conversations are called `lock-store-bench-...`, under the
 /// configured prefix, so it needs no other rights than a service; their keys
 /// are removed at the end, also after Ctrl-C, and if they could not be, that is
 /// said. All of them expire by themselves.

@@ -27,10 +27,10 @@ fn documented_rights(user: &str) -> String {
 /// What it names besides for a cluster.
 fn documented_rights_in_a_cluster() -> &'static str {
     let page = include_str!("../../../docs/REDIS.md");
-    let (_, rest) = page.split_once("in a cluster `+").unwrap();
+    let (_, rest) = page.split_once("; in a cluster `").unwrap();
     let (rules, _) = rest.split_once('`').unwrap();
-    let begin = page.len() - rest.len() - 1;
-    &page[begin..begin + rules.len() + 1]
+    assert!(rules.starts_with('+'), "{rules}");
+    rules
 }
 
 /// Stores on something that lives as long as they are made.

@@ -43,8 +43,8 @@ const LAYOUTS: [Layout; 2] = [Layout::Native, Layout::Rasa];
 
 /// One for each layout.
 async fn setups() -> [Setup; 2] {
-    let [native, rasa] = LAYOUTS.map(setup);
-    tokio::join!(native, rasa).into()
+    let [native, rasa] = LAYOUTS.map(|layout| Box::pin(setup(layout)));
+    [native.await, rasa.await]
 }
 
 async fn setup(layout: Layout) -> Setup {

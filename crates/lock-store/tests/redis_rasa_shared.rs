@@ -267,7 +267,7 @@ async fn replicas_are_waited_for_when_the_scripts_are_gone() {
     }
 }
 
-/// See redis_failover.rs: what was done last may be lost.
+/// As in `redis_failover.rs`, what was done last may be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_master_takes_over_under_load() {
     let sentinels = aside(Sentinels::start);

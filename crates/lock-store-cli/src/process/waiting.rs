@@ -187,6 +187,7 @@ async fn ask(
     since: Instant,
 ) -> Taken {
     let mut pause = FIRST_PAUSE;
+    let mut not_replicated = None;
     loop {
         let wait = options.wait_left(since);
         // None was wanted, or none is left: to ask once is right in both cases.
@@ -206,6 +207,13 @@ async fn ask(
                 tracing::info!(%error, "asking again for a ticket");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                if error.kind() == LockErrorKind::NotReplicated {
+                    not_replicated = Some(error);
+                }
+            }
+            // The last time there may have been no time left for an answer.
+            Err(error) if error.kind() == LockErrorKind::Unavailable => {
+                return Err(not_replicated.unwrap_or(error));
             }
             taken => return taken,
         }

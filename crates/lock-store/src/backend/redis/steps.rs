@@ -86,9 +86,10 @@ impl Steps {
         };
         loop {
             let (links, mut live) = attempt.connection().await?;
-            let turn = match self.scripts.are_lists() {
-                true => None,
-                false => attempt.turn(ask).await?,
+            let turn = if self.scripts.are_lists() {
+                None
+            } else {
+                attempt.turn(ask).await?
             };
             let link = link_for(&links, id);
             let now = Instant::now();

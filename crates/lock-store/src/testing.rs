@@ -61,8 +61,20 @@ impl Storage {
         Self(Arc::new(make))
     }
 
-    /// A store with a lifetime and a claim window of a second.
+    /// A store whose times do not run out while a check lasts, however busy the
+    /// machine.
     pub async fn store(&self) -> LockStore {
+        self.store_with(Timing {
+            lock_lifetime: 2 * PATIENCE,
+            wait_timeout: Some(2 * PATIENCE),
+            claim_window: PATIENCE,
+            ..Timing::default()
+        })
+        .await
+    }
+
+    /// A store that takes others for dead after a second.
+    async fn impatient_store(&self) -> LockStore {
         self.store_with(Timing {
             lock_lifetime: SECOND,
             wait_timeout: Some(PATIENCE),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{SECOND, Storage, soon, tickets, times_out, until};
-use crate::LockErrorKind;
+use crate::{LockErrorKind, LockGuard, LockStore};
 
 pub(super) async fn the_first_is_served_at_once(storage: Storage) {
     let store = storage.store().await;
@@ -60,19 +60,31 @@ pub(super) async fn tokens_only_rise(storage: Storage) {
 
 pub(super) async fn a_lease_is_extended(storage: Storage) {
     let store = storage.store().await;
-    let guard = store.lock("a").lifetime(SECOND).await.unwrap();
+    let guard = store.lock("a").lifetime(3 * SECOND).await.unwrap();
     let before = guard.deadline();
     guard.extend(30 * SECOND).await.unwrap();
     assert!(guard.deadline() > before + 20 * SECOND);
     // Longer than the first lease: it holds.
-    let refused = store.lock("a").wait_timeout(2 * SECOND).await;
+    let refused = store.lock("a").wait_timeout(4 * SECOND).await;
     assert!(refused.unwrap_err().is_timed_out());
     guard.release().await.unwrap();
 }
 
+/// One that runs out soon, but not before it is had.
+async fn short_lease(store: &LockStore) -> LockGuard {
+    let mut lifetime = SECOND / 4;
+    loop {
+        match store.lock("a").lifetime(lifetime).await {
+            Ok(guard) => return guard,
+            Err(error) => assert!(error.is_lost() && lifetime < 20 * SECOND, "{error}"),
+        }
+        lifetime *= 2;
+    }
+}
+
 pub(super) async fn a_lease_runs_out(storage: Storage) {
     let (one, other) = (storage.store().await, storage.store().await);
-    let guard = one.lock("a").lifetime(SECOND / 4).await.unwrap();
+    let guard = short_lease(&one).await;
     let next = soon(other.lock("a")).await.unwrap();
     // Whoever held it must know before the next is served.
     assert!(guard.is_lost());
@@ -85,7 +97,7 @@ pub(super) async fn a_lease_runs_out(storage: Storage) {
 
 pub(super) async fn a_late_release_harms_nobody(storage: Storage) {
     let (one, other) = (storage.store().await, storage.store().await);
-    let late = one.lock("a").lifetime(SECOND / 4).await.unwrap();
+    let late = short_lease(&one).await;
     let holder = soon(other.lock("a").keep_alive(true)).await.unwrap();
     assert!(late.release().await.is_err());
     times_out(&one, "a", SECOND / 10).await;
@@ -94,9 +106,9 @@ pub(super) async fn a_late_release_harms_nobody(storage: Storage) {
 
 pub(super) async fn a_lease_is_kept_alive(storage: Storage) {
     let (one, other) = (storage.store().await, storage.store().await);
-    let guard = one.lock("a").lifetime(SECOND).keep_alive(true).await;
+    let guard = one.lock("a").lifetime(3 * SECOND).keep_alive(true).await;
     let guard = guard.unwrap();
-    let refused = other.lock("a").wait_timeout(4 * SECOND).await;
+    let refused = other.lock("a").wait_timeout(5 * SECOND).await;
     assert!(refused.unwrap_err().is_timed_out());
     assert!(!guard.is_lost());
     guard.release().await.unwrap();

@@ -24,7 +24,7 @@ pub(super) async fn a_wait_times_out(storage: Storage) {
 }
 
 pub(super) async fn a_dead_holder_is_found(storage: Storage) {
-    let store = storage.store().await;
+    let store = storage.impatient_store().await;
     // Nobody will release this one, and no message will ever arrive.
     let ghost = Ghost::new(&store);
     assert!(matches!(ghost.issue("a", 0).await, Issued::Served { .. }));
@@ -35,7 +35,7 @@ pub(super) async fn a_dead_holder_is_found(storage: Storage) {
 }
 
 pub(super) async fn a_dead_client_costs_one_claim_window(storage: Storage) {
-    let store = storage.store().await;
+    let store = storage.impatient_store().await;
     let holder = store.lock("a").lifetime(60 * SECOND).await.unwrap();
     let ghost = Ghost::new(&store);
     for sequence in 0..50 {

@@ -15,7 +15,7 @@ use futures_util::Stream;
 
 pub(crate) use fallback::{FallbackLockStore, Phase};
 pub use memory::InMemoryLockStore;
-pub use redis::RedisLockStore;
+pub use redis::{Inspection, LockSummary, RedisLockStore, Survey};
 pub use step::Step;
 
 use crate::error::LockError;

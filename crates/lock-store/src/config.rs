@@ -104,6 +104,7 @@ impl Timing {
 /// | `endpoints` | – | list of `host:port` for sentinel and cluster |
 /// | `sentinel_service` | `mymaster` | |
 /// | `fallback` | `in_memory` | or `none` |
+/// | `layout` | `native` | or `rasa`, to share locks with Rasa's own `RedisLockStore` |
 /// | `lock_lifetime` | 60 | seconds; `TICKET_LOCK_LIFETIME` overrides it |
 /// | `wait_timeout` | = lifetime | seconds |
 /// | `wait_time` | 1 | seconds between two looks when no wake-up can arrive |
@@ -185,6 +186,8 @@ pub struct RedisConfig {
     pub sentinel_service: String,
     /// What to do when Redis cannot be reached at the start.
     pub fallback: Fallback,
+    /// How conversations are kept.
+    pub layout: Layout,
 }
 
 /// The shape of a Redis deployment.
@@ -211,6 +214,19 @@ pub enum Fallback {
     None,
 }
 
+/// How a conversation is kept in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Layout {
+    /// As a list, with one element for each ticket.
+    #[default]
+    Native,
+    /// As Rasa 3.6 does, to share locks with instances of it while a fleet is
+    /// upgraded: one JSON text under `lock:<id>`, or `<prefix>:lock:<id>` if
+    /// the prefix is alphanumeric. Not in a cluster.
+    Rasa,
+}
+
 impl Default for RedisConfig {
     fn default() -> Self {
         Self {
@@ -231,6 +247,7 @@ impl Default for RedisConfig {
             endpoints: Vec::new(),
             sentinel_service: "mymaster".into(),
             fallback: Fallback::InMemory,
+            layout: Layout::Native,
         }
     }
 }
@@ -257,6 +274,7 @@ impl fmt::Debug for RedisConfig {
             .field("deployment_mode", &self.deployment_mode)
             .field("endpoints", &self.endpoints)
             .field("fallback", &self.fallback)
+            .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
 }

@@ -48,12 +48,12 @@ mod time;
 mod wait;
 
 pub use backend::{
-    Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Issue, Issued,
-    Listener, RedisLockStore, Step, TicketName, WakeUp,
+    Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Inspection, Issue,
+    Issued, Listener, LockSummary, RedisLockStore, Step, Survey, TicketName, WakeUp,
 };
 pub use config::{
     DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode, Fallback,
-    LockStoreConfig, RedisConfig, StoreType, Timing,
+    Layout, LockStoreConfig, RedisConfig, StoreType, Timing,
 };
 pub use error::{LockError, LockErrorKind};
 pub use guard::LockGuard;

@@ -9,7 +9,7 @@ mod support;
 use std::sync::Arc;
 
 use lock_store::testing::Storage;
-use lock_store::{DeploymentMode, RedisConfig};
+use lock_store::{DeploymentMode, Layout, RedisConfig};
 use redis_fixture::{Certificates, ClientCertificate, Cluster, Sentinels, Server};
 use secrecy::SecretString;
 
@@ -53,6 +53,24 @@ mod plain {
     }
 
     lock_store::conformance_tests!(plain());
+}
+
+mod rasas_layout {
+    use super::*;
+
+    static SERVER: Common<Server> = Common::new();
+
+    fn rasas() -> Storage {
+        let server = SERVER.get(Server::start);
+        let redis = RedisConfig {
+            key_prefix: Some(own_prefix()),
+            layout: Layout::Rasa,
+            ..at(&server.url())
+        };
+        storage(server, redis)
+    }
+
+    lock_store::conformance_tests!(rasas());
 }
 
 mod several_connections {

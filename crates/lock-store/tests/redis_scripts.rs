@@ -8,15 +8,24 @@ mod support;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use lock_store::{Backend, Issued, Ticket, TicketLock};
+use lock_store::{Backend, Issued, Layout, Ticket, TicketLock};
 use redis_fixture::{FOR_EVER, Server};
 
 use support::bench::Bench;
 use support::walk::Walk;
 
-/// Many walks side by side, as most of their time is spent waiting for deaths.
 #[test]
 fn scripts_do_what_the_reference_does() {
+    side_by_side(Layout::Native);
+}
+
+#[test]
+fn they_do_it_in_rasas_layout_too() {
+    side_by_side(Layout::Rasa);
+}
+
+/// Many walks side by side, as most of their time is spent waiting for deaths.
+fn side_by_side(layout: Layout) {
     const WALKS: u64 = 12;
     const STEPS: usize = 250;
     let server = Server::start();
@@ -26,7 +35,7 @@ fn scripts_do_what_the_reference_does() {
                 let server = &server;
                 scope.spawn(move || {
                     on_a_runtime(async {
-                        let mut walk = Walk::new(server, seed).await;
+                        let mut walk = Walk::new(server, layout, seed).await;
                         let begun = Instant::now();
                         let mut steps = 0;
                         while steps < STEPS {

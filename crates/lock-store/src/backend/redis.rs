@@ -9,6 +9,7 @@ mod alone;
 mod connect;
 mod doubts;
 mod element;
+mod inspect;
 mod keys;
 mod link;
 mod listing;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Weak};
 
 use self::connect::{Connector, Place, within};
 use self::doubts::Doubts;
+pub use self::inspect::{Inspection, LockSummary, Survey};
 use self::keys::Keys;
 use self::link::{Link, Live};
 use self::replicas::Replicas;
@@ -41,7 +43,6 @@ use crate::config::RedisConfig;
 use crate::error::LockError;
 use crate::identity::{ClientId, ConversationId};
 use crate::ticket::TicketLock;
-use crate::time::Timestamp;
 
 /// Locks in Redis.
 ///
@@ -88,9 +89,9 @@ impl RedisLockStore {
     pub(crate) fn begin(config: &RedisConfig) -> Result<Self, LockError> {
         let connector = Arc::new(Connector::new(config)?);
         let is_cluster = matches!(connector.place, Place::Cluster(_));
-        let keys = Keys::new(config.key_prefix.as_deref(), is_cluster);
+        let keys = Keys::of(config);
         let publish = if is_cluster { "SPUBLISH" } else { "PUBLISH" };
-        let scripts = Arc::new(Scripts::new(&keys, publish));
+        let scripts = Arc::new(Scripts::new(config, &keys, publish));
         let route = Route::new(&connector, &scripts, config.connections.max(1));
         let steps = Arc::new(Steps {
             keys,
@@ -144,7 +145,8 @@ impl RedisLockStore {
         let answer = within(steps.timeout(), check.query_async(&mut live.connection)).await;
         match answer {
             Ok(refusal) => {
-                let refusal: String = refusal;
+                let refusal = redis::from_redis_value(steps.scripts.answer(&Ask::Get, refusal));
+                let refusal: String = refusal.unwrap_or_default();
                 if refusal.is_empty() {
                     return self.check_by_hash(&key, &mut live).await;
                 }
@@ -165,11 +167,9 @@ impl RedisLockStore {
     /// Whether a script may be called as steps call it.
     async fn check_by_hash(&self, key: &str, live: &mut Live) -> Result<(), Trouble> {
         let steps = &self.core.steps;
-        let times = Times {
-            until: Timestamp::default(),
-            repeated: false,
-        };
-        let delete = steps.scripts.command(&Ask::Delete, key, false, &times);
+        let delete = steps
+            .scripts
+            .command(&Ask::Delete, key, false, &Times::NONE);
         let answer = within(steps.timeout(), delete.query_async(&mut live.connection)).await;
         let answer: redis::RedisResult<redis::Value> = answer;
         match answer {
@@ -183,7 +183,7 @@ impl RedisLockStore {
     }
 
     /// Whether there is a connection.
-    pub(crate) fn is_connected(&self) -> bool {
+    pub fn is_connected(&self) -> bool {
         let links = self.core.steps.route.all_links();
         links.iter().any(|links| links[0].live().is_some())
     }

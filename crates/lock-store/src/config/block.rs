@@ -10,12 +10,14 @@ use serde_json::Value;
 
 use super::environment::Environment;
 use super::yaml::Located;
-use super::{DeploymentMode, Fallback, LockStoreConfig, RedisConfig, StoreType, Timing, WAITS};
+use super::{
+    DeploymentMode, Fallback, Layout, LockStoreConfig, RedisConfig, StoreType, Timing, WAITS,
+};
 use crate::error::LockError;
 use crate::store::{LIFETIMES, LONGEST_WAIT};
 
 /// Every key there is, in the order of the documentation.
-pub(super) const KEYS: [&str; 24] = [
+pub(super) const KEYS: [&str; 25] = [
     "type",
     "url",
     "host",
@@ -35,6 +37,7 @@ pub(super) const KEYS: [&str; 24] = [
     "endpoints",
     "sentinel_service",
     "fallback",
+    "layout",
     "lock_lifetime",
     "wait_timeout",
     "wait_time",
@@ -131,7 +134,16 @@ fn redis(block: &mut Block) -> Result<RedisConfig, LockError> {
                 &[("in_memory", Fallback::InMemory), ("none", Fallback::None)],
             )?
             .unwrap_or_default(),
+        layout: layout(block)?,
     })
+}
+
+fn layout(block: &mut Block) -> Result<Layout, LockError> {
+    let layout = block.choice(
+        "layout",
+        &[("native", Layout::Native), ("rasa", Layout::Rasa)],
+    )?;
+    Ok(layout.unwrap_or_default())
 }
 
 fn address(block: &mut Block) -> Result<Option<SecretString>, LockError> {

@@ -40,7 +40,7 @@ impl<T> Common<T> {
 /// A key prefix that no other test of this process has.
 pub fn own_prefix() -> String {
     static LAST: AtomicUsize = AtomicUsize::new(0);
-    format!("test-{}", LAST.fetch_add(1, Ordering::Relaxed))
+    format!("test{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
 /// How to reach this URL, or fail; with times that suit a test.

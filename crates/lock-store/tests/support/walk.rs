@@ -13,8 +13,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lock_store::{
-    Backend, ClientId, ConversationId, Issue, Listener, Owner, RedisLockStore, Ticket, TicketLock,
-    Timestamp, WakeUp,
+    Backend, ClientId, ConversationId, Issue, Layout, Listener, Owner, RedisLockStore, Ticket,
+    TicketLock, Timestamp, WakeUp,
 };
 use redis_fixture::{Connection, FOR_EVER, Server};
 use tokio::sync::mpsc;
@@ -62,6 +62,8 @@ pub struct Walk {
     backend: Arc<RedisLockStore>,
     raw: Connection,
     prefix: String,
+    /// What keys have between the prefix and the conversation.
+    queues: &'static str,
     window: Duration,
     /// The conversation, and how many there were.
     id: ConversationId,
@@ -82,10 +84,11 @@ pub struct Walk {
 }
 
 impl Walk {
-    pub async fn new(server: &Server, seed: u64) -> Self {
+    pub async fn new(server: &Server, layout: Layout, seed: u64) -> Self {
         let prefix = own_prefix();
         let mut redis = at(&server.url());
         redis.key_prefix = Some(prefix.clone());
+        redis.layout = layout;
         redis.socket_timeout = Duration::from_secs(60);
         let backend = Arc::new(RedisLockStore::connect(&redis).await.unwrap());
         let (sender, calls) = mpsc::unbounded_channel();
@@ -111,6 +114,10 @@ impl Walk {
             backend,
             raw,
             prefix,
+            queues: match layout {
+                Layout::Rasa => "lock",
+                _ => "tickets",
+            },
             window,
             reference: TicketLock::new(id.clone()),
             id,
@@ -127,7 +134,7 @@ impl Walk {
     }
 
     fn key(&self) -> String {
-        format!("{}:tickets:{}", self.prefix, self.id)
+        format!("{}:{}:{}", self.prefix, self.queues, self.id)
     }
 
     fn server_time(&mut self) -> Timestamp {
@@ -297,15 +304,15 @@ impl Walk {
         let script = "local before, ttl = redis.call('TIME'), redis.call('PTTL', KEYS[1]) \
                       local after = redis.call('TIME') \
                       return {ttl, before[1], before[2], after[1], after[2], \
-                      redis.call('LLEN', KEYS[1])}";
+                      redis.call('EXISTS', KEYS[1])}";
         let key = self.key();
         let reply = self
             .raw
             .command(&["EVAL", script, "1", &key])
             .unwrap()
             .list();
-        let (ttl, length) = (reply[0].clone().integer(), reply[5].clone().integer());
-        if length == 0 {
+        let (ttl, exists) = (reply[0].clone().integer(), reply[5].clone().integer());
+        if exists == 0 {
             return Timestamp::default();
         }
         assert!(ttl >= 0, "a key without an end: {:?}", self.story);

@@ -22,7 +22,7 @@ use secrecy::ExposeSecret;
 use self::tls::{certificates, use_a_crypto_provider};
 use self::url::{UrlParts, is_host, parse_url};
 use super::trouble::Trouble;
-use crate::config::{DeploymentMode, RedisConfig};
+use crate::config::{DeploymentMode, Layout, RedisConfig};
 use crate::error::LockError;
 
 /// Commands that may wait for room in a connection's queue without a task
@@ -94,6 +94,12 @@ impl Connector {
     ///
     /// [`Config`](crate::LockErrorKind::Config), without the secrets.
     pub(super) fn new(config: &RedisConfig) -> Result<Self, LockError> {
+        if config.layout == Layout::Rasa && config.deployment_mode == DeploymentMode::Cluster {
+            return Err(LockError::config(
+                "lock_store.layout is rasa and lock_store.deployment_mode is cluster; Rasa 3.6 \
+                 knows no clusters, so there is nothing to share: leave the layout out",
+            ));
+        }
         let address = config.url.expose_secret();
         let from_url = if is_host(address) {
             None

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crc::{CRC_16_XMODEM, Crc};
 
+use crate::config::{DeploymentMode, Layout, RedisConfig};
 use crate::identity::{ClientId, ConversationId};
 
 /// What the names begin with if nothing is configured.
@@ -20,10 +21,10 @@ static CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
 
 /// How keys and channels are called.
 ///
-/// | | standalone, Sentinel | cluster |
-/// |---|---|---|
-/// | queue | `<prefix>:tickets:<id>` | `<prefix>:tickets:{<tag>}:<id>` |
-/// | channel | `<prefix>:wake:<client>` | `<prefix>:wake:{<tag>}:<client>` |
+/// | | standalone, Sentinel | cluster | Rasa's layout |
+/// |---|---|---|---|
+/// | queue | `<prefix>:tickets:<id>` | `<prefix>:tickets:{<tag>}:<id>` | `lock:<id>` or `<prefix>:lock:<id>` |
+/// | channel | `<prefix>:wake:<client>` | `<prefix>:wake:{<tag>}:<client>` | `<prefix>:wake:<client>` |
 ///
 /// In a cluster a step touches the key of its queue and the channel of the
 /// next owner, so both must be in one slot: both carry the same hash tag, a
@@ -57,13 +58,32 @@ impl fmt::Display for Tag {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: Option<&str>, tagged: bool) -> Self {
+    pub(super) fn of(config: &RedisConfig) -> Self {
+        let prefix = config.key_prefix.as_deref();
+        let tagged = config.deployment_mode == DeploymentMode::Cluster;
+        let keys = Self::new(prefix, tagged);
+        match config.layout {
+            Layout::Native => keys,
+            Layout::Rasa => Self {
+                queues: rasa_queues(prefix),
+                ..keys
+            },
+        }
+    }
+
+    fn new(prefix: Option<&str>, tagged: bool) -> Self {
         let prefix = prefix.unwrap_or(DEFAULT_PREFIX);
         Self {
             queues: format!("{prefix}:tickets:"),
             channels: format!("{prefix}:wake:"),
             tagged,
         }
+    }
+
+    /// How many bytes of a queue's key come before the conversation id, where
+    /// there is no tag.
+    pub(super) fn queues_begin(&self) -> usize {
+        self.queues.len()
     }
 
     pub(super) fn queue(&self, id: &ConversationId) -> String {
@@ -116,6 +136,11 @@ impl Keys {
         }
     }
 
+    /// What `PUBSUB` is asked to learn who listens to a channel.
+    pub(super) fn who_listens(&self) -> &'static str {
+        if self.tagged { "SHARDNUMSUB" } else { "NUMSUB" }
+    }
+
     /// The begin of a client's channel, as an expression in Lua.
     pub(super) fn channel_in_lua(&self) -> String {
         let channels = &self.channels;
@@ -124,6 +149,14 @@ impl Keys {
         } else {
             format!("'{channels}'")
         }
+    }
+}
+
+/// Rasa leaves out a prefix that is not alphanumeric.
+fn rasa_queues(prefix: Option<&str>) -> String {
+    match prefix {
+        Some(prefix) if prefix.chars().all(char::is_alphanumeric) => format!("{prefix}:lock:"),
+        _ => "lock:".to_owned(),
     }
 }
 
@@ -154,6 +187,22 @@ mod tests {
         assert_eq!(plain.conversation("lock-store:tickets:"), None);
         assert_eq!(tagged.conversation("lock-store:tickets:a"), None);
         assert_eq!(tagged.conversation("lock-store:tickets:{x}:a"), None);
+    }
+
+    #[test]
+    fn prefixes_in_rasas_layout_are_rasas() {
+        let queue = |prefix: Option<&str>| {
+            let keys = Keys::of(&RedisConfig {
+                key_prefix: prefix.map(str::to_owned),
+                layout: Layout::Rasa,
+                ..RedisConfig::default()
+            });
+            assert_eq!(keys.conversation(&keys.queue(&id("a:b"))), Some(id("a:b")));
+            keys.queue(&id("a:b"))
+        };
+        assert_eq!(queue(None), "lock:a:b");
+        assert_eq!(queue(Some("bot1")), "bot1:lock:a:b");
+        assert_eq!(queue(Some("my-bot")), "lock:a:b");
     }
 
     #[test]

@@ -1,31 +1,69 @@
-//! Listing the conversations that have a lock.
+//! Going through all locks, in steps that block nobody.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
+use redis::{RedisError, RedisResult, Value};
 
 use super::connect::within;
-use super::link::Link;
+use super::element::{self, damaged};
+use super::inspect::{LockSummary, Survey};
+use super::link::{Link, Live};
 use super::route::Links;
+use super::scripts::{Ask, Times};
 use super::steps::Steps;
-use super::trouble::{Trouble, plain};
+use super::trouble::{Trouble, Verdict, judge, plain};
 use crate::backend::Conversations;
 use crate::error::LockError;
 use crate::identity::ConversationId;
+use crate::time::Timestamp;
 
 /// Keys that one `SCAN` looks at: a step of far below a millisecond.
 const SCAN_COUNT: usize = 500;
 
-/// Goes through the keys of each server in steps that block nobody.
+/// The conversations that one step found, and where.
+type Pages = Pin<Box<dyn Stream<Item = Result<Page, LockError>> + Send>>;
+
+struct Page {
+    links: Links,
+    ids: Vec<ConversationId>,
+}
+
+/// The conversations that have a lock.
 pub(super) fn list(steps: Arc<Steps>) -> Conversations {
+    let items = pages(steps).flat_map(|page| {
+        stream::iter(match page {
+            Ok(page) => page.ids.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    });
+    Box::pin(items)
+}
+
+/// What every lock looks like from afar.
+pub(super) fn survey(steps: Arc<Steps>) -> Survey {
+    let items = pages(steps.clone()).then(move |page| {
+        let steps = steps.clone();
+        async move {
+            let seen = match page {
+                Ok(page) => summaries(&steps, &page).await,
+                Err(error) => Err(error),
+            };
+            seen.unwrap_or_else(|error| vec![Err(error)])
+        }
+    });
+    Box::pin(items.flat_map(stream::iter))
+}
+
+/// Goes through the keys of each server.
+fn pages(steps: Arc<Steps>) -> Pages {
     struct Listing {
         steps: Arc<Steps>,
         servers: Vec<Links>,
         cursor: u64,
         seen: HashSet<ConversationId>,
-        found: Vec<ConversationId>,
-        is_over: bool,
     }
     let servers = steps.route.all_links();
     let listing = Listing {
@@ -33,54 +71,40 @@ pub(super) fn list(steps: Arc<Steps>) -> Conversations {
         servers,
         cursor: 0,
         seen: HashSet::new(),
-        found: Vec::new(),
-        is_over: false,
     };
     Box::pin(stream::unfold(listing, async |mut listing| {
-        loop {
-            if let Some(id) = listing.found.pop() {
-                return Some((Ok(id), listing));
-            }
-            if listing.is_over {
-                return None;
-            }
-            let links = listing.servers.last()?;
-            match scan(&listing.steps, &links[0], listing.cursor).await {
-                Ok((cursor, keys)) => {
-                    for key in keys {
-                        let id = listing.steps.keys.conversation(&key);
-                        // A key may come twice.
-                        if let Some(id) = id.filter(|id| listing.seen.insert(id.clone())) {
-                            listing.found.push(id);
-                        }
-                    }
-                    listing.cursor = cursor;
-                    if cursor == 0 {
-                        listing.servers.pop();
-                    }
+        let links = listing.servers.last()?.clone();
+        match scan(&listing.steps, &links[0], listing.cursor).await {
+            Ok((cursor, keys)) => {
+                let ids = keys.iter().filter_map(|key| {
+                    let id = listing.steps.keys.conversation(key)?;
+                    // A key may come twice.
+                    listing.seen.insert(id.clone()).then_some(id)
+                });
+                let ids = ids.collect();
+                listing.cursor = cursor;
+                if cursor == 0 {
+                    listing.servers.pop();
                 }
-                Err(error) => {
-                    listing.is_over = true;
-                    return Some((Err(error), listing));
-                }
+                Some((Ok(Page { links, ids }), listing))
+            }
+            Err(error) => {
+                listing.servers.clear();
+                Some((Err(error), listing))
             }
         }
     }))
 }
 
 async fn scan(steps: &Steps, link: &Link, cursor: u64) -> Result<(u64, Vec<String>), LockError> {
-    let timeout = steps.timeout();
-    let Ok(mut live) = tokio::time::timeout(timeout, link.connected()).await else {
-        let trouble = link.trouble().unwrap_or_else(Trouble::nobody_to_ask);
-        return Err(LockError::unavailable(trouble.text));
-    };
+    let mut live = connected(steps, link).await?;
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor)
         .arg("MATCH")
         .arg(steps.keys.pattern())
         .arg("COUNT")
         .arg(SCAN_COUNT);
-    let found = within(timeout, scan.query_async(&mut live.connection)).await;
+    let found = within(steps.timeout(), scan.query_async(&mut live.connection)).await;
     let (cursor, keys): (u64, Vec<Vec<u8>>) =
         found.map_err(|error| LockError::unavailable(plain(&error)))?;
     // What is not UTF-8 is not one of our keys.
@@ -88,4 +112,128 @@ async fn scan(steps: &Steps, link: &Link, cursor: u64) -> Result<(u64, Vec<Strin
         .into_iter()
         .filter_map(|key| String::from_utf8(key).ok());
     Ok((cursor, keys.collect()))
+}
+
+type Summaries = Vec<Result<LockSummary, LockError>>;
+
+/// One round trip for a page.
+async fn summaries(steps: &Steps, page: &Page) -> Result<Summaries, LockError> {
+    if page.ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut live = connected(steps, &page.links[0]).await?;
+    let unavailable = |error: RedisError| LockError::unavailable(plain(&error));
+    let answers = ask_for_all(steps, &page.ids, &mut live, false);
+    let mut answers = within(steps.timeout(), answers)
+        .await
+        .map_err(unavailable)?;
+    let is_unknown =
+        |answer: &Value| matches!(answer, Value::ServerError(e) if e.code() == "NOSCRIPT");
+    if answers.iter().any(is_unknown) {
+        let again = ask_for_all(steps, &page.ids, &mut live, true);
+        answers = within(steps.timeout(), again).await.map_err(unavailable)?;
+    }
+    let mut answers = answers.into_iter();
+    let now = answers.next().as_ref().and_then(server_time);
+    let now = now.ok_or_else(|| LockError::unavailable("Redis did not say what time it is"))?;
+    let mut seen = Vec::with_capacity(page.ids.len());
+    for id in &page.ids {
+        let Some(first) = answers.next() else {
+            break;
+        };
+        let length = if steps.scripts.are_lists() {
+            answers.next()
+        } else {
+            None
+        };
+        // One that went meanwhile is none.
+        seen.extend(summary(steps, id, first, length.as_ref(), now).transpose());
+    }
+    Ok(seen)
+}
+
+/// What time it is, and for each the head, the next, and the length; or the
+/// whole queue where that is no list.
+async fn ask_for_all(
+    steps: &Steps,
+    ids: &[ConversationId],
+    live: &mut Live,
+    by_text: bool,
+) -> RedisResult<Vec<Value>> {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors().cmd("TIME");
+    for id in ids {
+        let key = steps.keys.queue(id);
+        if steps.scripts.are_lists() {
+            pipeline.cmd("LRANGE").arg(&key).arg(0).arg(1);
+            pipeline.cmd("LLEN").arg(key);
+        } else {
+            let get = steps
+                .scripts
+                .command(&Ask::Get, &key, by_text, &Times::NONE);
+            pipeline.add_command(get);
+        }
+    }
+    pipeline.query_async(&mut live.connection).await
+}
+
+fn summary(
+    steps: &Steps,
+    id: &ConversationId,
+    first: Value,
+    length: Option<&Value>,
+    now: Timestamp,
+) -> Result<Option<LockSummary>, LockError> {
+    let key = steps.keys.queue(id);
+    let first = steps.scripts.answer(&Ask::Get, first);
+    let elements: Vec<Vec<u8>> = match first {
+        Value::ServerError(error) => {
+            let error = RedisError::from(error);
+            return Err(match judge(&error) {
+                Verdict::Damaged(found) => damaged(id, &key, &found),
+                _ => LockError::unavailable(plain(&error)).for_conversation(id),
+            });
+        }
+        first => redis::from_redis_value(first)
+            .map_err(|error| LockError::unavailable(error).for_conversation(id))?,
+    };
+    let length = match length {
+        Some(Value::Int(length)) => u64::try_from(*length).unwrap_or(0),
+        _ => elements.len() as u64,
+    };
+    let mut tickets = element::read_queue(id, &key, &elements)?.into_tickets();
+    let Some(serving) = tickets.pop_front() else {
+        return Ok(None);
+    };
+    Ok(Some(LockSummary {
+        conversation_id: id.clone(),
+        serving,
+        next: tickets.pop_front(),
+        waiting: length.saturating_sub(1),
+        now,
+    }))
+}
+
+/// The connection of a link, as soon as there is one.
+pub(super) async fn connected(steps: &Steps, link: &Link) -> Result<Live, LockError> {
+    match tokio::time::timeout(steps.timeout(), link.connected()).await {
+        Ok(live) => Ok(live),
+        Err(_) => {
+            let trouble = link.trouble().unwrap_or_else(Trouble::nobody_to_ask);
+            Err(LockError::unavailable(trouble.text))
+        }
+    }
+}
+
+/// What `TIME` says.
+pub(super) fn server_time(answer: &Value) -> Option<Timestamp> {
+    let Value::Array(fields) = answer else {
+        return None;
+    };
+    let mut fields = fields.iter().map(|field| match field {
+        Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    });
+    let (seconds, micros) = (fields.next()??, fields.next()??);
+    Some(Timestamp::from_micros(seconds * 1_000_000 + micros))
 }

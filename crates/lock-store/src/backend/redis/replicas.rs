@@ -21,7 +21,6 @@ use crate::backend::{Claim, Claimed};
 use crate::error::LockError;
 use crate::identity::ConversationId;
 use crate::sync::Mutex;
-use crate::time::Timestamp;
 
 /// The longest that an acquisition waits for replicas.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -135,15 +134,11 @@ async fn confirm_batch(
         let silent = std::io::Error::from(std::io::ErrorKind::NotConnected);
         return Err(silent.into());
     };
-    let times = Times {
-        until: Timestamp::default(),
-        repeated: false,
-    };
     let mut pipeline = redis::pipe();
     pipeline.ignore_errors();
     for asked in batch {
         let ask = Ask::Claim(asked.claim.clone());
-        let command = steps.scripts.command(&ask, &asked.key, false, &times);
+        let command = steps.scripts.command(&ask, &asked.key, false, &Times::NONE);
         pipeline.add_command(command);
     }
     let patience = LONGEST_WAIT.min(steps.timeout()).as_millis();
@@ -164,12 +159,18 @@ async fn confirm_batch(
         Some(Value::ServerError(error)) => return Ok(vec![Err(error.to_string()); batch.len()]),
         _ => 0,
     };
-    let outcome = |reply: Value| match read_claim(reply).map(|answer| answer.of) {
-        Some(Claimed::Served { .. }) if have >= needed => Ok(()),
-        Some(Claimed::Served { .. }) => Err(format!(
-            "{have} of {needed} replicas have acknowledged it in time"
-        )),
-        _ => Err("the ticket was not there any more".into()),
+    let outcome = |asked: &Asked, reply: Value| {
+        let ask = Ask::Claim(asked.claim.clone());
+        match read_claim(steps.scripts.answer(&ask, reply)).map(|answer| answer.of) {
+            Some(Claimed::Served { .. }) if have >= needed => Ok(()),
+            Some(Claimed::Served { .. }) => Err(format!(
+                "{have} of {needed} replicas have acknowledged it in time"
+            )),
+            _ => Err("the ticket was not there any more".into()),
+        }
     };
-    Ok(replies.into_iter().map(outcome).collect())
+    let outcomes = batch.iter().zip(replies);
+    Ok(outcomes
+        .map(|(asked, reply)| outcome(asked, reply))
+        .collect())
 }

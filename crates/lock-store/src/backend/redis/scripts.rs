@@ -1,12 +1,16 @@
 //! The scripts: one per transition, what they are given, what they answer.
 
+mod rasa;
+
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 
+use self::rasa::Rasa;
 use super::element::{NO_OWNER, micros, owner_text, read};
 use super::keys::Keys;
 use crate::backend::{Claim, Claimed, Finish, Finished, Issue, Issued, TicketName};
+use crate::config::{Layout, RedisConfig};
 use crate::identity::FencingToken;
 use crate::ticket::{Changes, Ticket};
 use crate::time::Timestamp;
@@ -17,7 +21,7 @@ pub(super) enum Ask {
     Issue(Issue),
     Claim(Claim),
     Finish(Finish),
-    /// No script: a plain look at the list.
+    /// A plain look at the list; a script only where it is none.
     Get,
     /// No script: removes an element that nobody waits behind.
     Leave(String),
@@ -36,7 +40,11 @@ pub(super) struct Scripts {
     finish: Script,
     delete: Script,
     put: Script,
+    get: Script,
     check: Script,
+    rasa: Option<Rasa>,
+    /// The command that tells an owner.
+    pub(super) publish: &'static str,
 }
 
 #[derive(Debug)]
@@ -46,14 +54,25 @@ struct Script {
 }
 
 impl Scripts {
-    pub(super) fn new(keys: &Keys, publish: &str) -> Self {
-        let queue = include_str!("lua/queue.lua")
-            .replace("@PUBLISH@", publish)
-            .replace("@CHANNEL@", &keys.channel_in_lua());
+    pub(super) fn new(config: &RedisConfig, keys: &Keys, publish: &'static str) -> Self {
+        let rasa = match config.layout {
+            Layout::Native => None,
+            Layout::Rasa => Some(Rasa::new(keys)),
+        };
+        let queue = include_str!("lua/queue.lua").replace("@CHANNEL@", &keys.channel_in_lua());
+        let commands = match &rasa {
+            None => include_str!("lua/check_list.lua"),
+            Some(_) => include_str!("lua/check_text.lua"),
+        };
         let script = |text: &str| {
             let text = text
                 .replace("--@queue", &queue)
+                .replace("--@commands", commands)
                 .replace("@PUBLISH@", publish);
+            let text = match &rasa {
+                None => format!("local call, try = redis.call, redis.pcall\n{text}"),
+                Some(rasa) => rasa.script(&text),
+            };
             let hash = redis::Script::new(&text).get_hash().to_owned();
             Script { text, hash }
         };
@@ -64,7 +83,15 @@ impl Scripts {
             delete: script(include_str!("lua/delete.lua")),
             put: script(include_str!("lua/put.lua")),
             check: script(include_str!("lua/check.lua")),
+            get: script(include_str!("lua/get.lua")),
+            publish,
+            rasa,
         }
+    }
+
+    /// Whether tickets are elements of a list.
+    pub(super) fn are_lists(&self) -> bool {
+        self.rasa.is_none()
     }
 
     /// Every script of a step, to be loaded before it is called.
@@ -75,6 +102,7 @@ impl Scripts {
             &self.finish,
             &self.delete,
             &self.put,
+            &self.get,
         ]
         .into_iter()
         .map(|script| &*script.text)
@@ -91,7 +119,7 @@ impl Scripts {
     /// script.
     pub(super) fn command(&self, ask: &Ask, key: &str, by_text: bool, times: &Times) -> Cmd {
         let script = match ask {
-            Ask::Get => {
+            Ask::Get if self.are_lists() => {
                 let mut command = redis::cmd("LRANGE");
                 command.arg(key).arg(0).arg(-1);
                 return command;
@@ -101,6 +129,7 @@ impl Scripts {
                 command.arg(key).arg(1).arg(element);
                 return command;
             }
+            Ask::Get => &self.get,
             Ask::Issue(_) => &self.issue,
             Ask::Claim(_) => &self.claim,
             Ask::Finish(_) => &self.finish,
@@ -132,7 +161,18 @@ impl Scripts {
                 command.arg(micros(*claim_window)).arg(elements);
             }
         }
+        if let Some(rasa) = &self.rasa {
+            rasa.bring_along(&mut command, ask);
+        }
         command
+    }
+
+    /// What a step answered, without what the layout added.
+    pub(super) fn answer(&self, ask: &Ask, reply: Value) -> Value {
+        match &self.rasa {
+            Some(rasa) => rasa.answer(ask, reply),
+            None => reply,
+        }
     }
 }
 
@@ -143,6 +183,14 @@ pub(super) struct Times {
     pub(super) until: Timestamp,
     /// Whether it may have been done before.
     pub(super) repeated: bool,
+}
+
+impl Times {
+    /// For what is asked at any time, and as often as one likes.
+    pub(super) const NONE: Self = Self {
+        until: Timestamp::from_micros(0),
+        repeated: false,
+    };
 }
 
 fn issue_arguments(command: &mut Cmd, issue: &Issue, times: &Times) {

@@ -110,6 +110,7 @@ impl Steps {
             };
             match timeout_at(ends, sent).await {
                 Ok(Ok(reply)) => {
+                    let reply = self.scripts.answer(ask, reply);
                     match scripts::too_late(&reply).filter(|_| matches!(ask, Ask::Issue(_))) {
                         None => {
                             return Ok(Done {

@@ -58,7 +58,9 @@ impl Core {
             })
             .await?;
         watch.answered(done.generation);
-        let was_alone = scripts::was_alone(&done.reply);
+        // Where it is no list nothing can be removed from it without a script.
+        let is_list = self.steps.scripts.are_lists();
+        let was_alone = is_list && scripts::was_alone(&done.reply);
         let answer = scripts::read_issue(done.reply).ok_or_else(|| strange_reply(id))?;
         let Ask::Issue(issue) = ask else {
             return Ok(answer.of);
@@ -242,27 +244,28 @@ impl Core {
             (finished.found, finished.in_doubt) = (true, true);
         }
         if let Some(next) = finished.next.filter(|_| done.elsewhere) {
-            self.call(id, next).await;
+            self.tell(id, "turn", next).await;
         }
         Ok((finished, done.generation))
     }
 
-    /// Calls an owner at the node that has the slot. The script called at the
-    /// one to which the slot is moving, where nobody listens yet.
-    async fn call(&self, id: &ConversationId, owner: Owner) {
+    /// Tells an owner something at the node that has the slot, besides what a
+    /// script said: it may have said so at the one to which the slot is moving,
+    /// where nobody listens yet.
+    pub(super) async fn tell(&self, id: &ConversationId, word: &str, owner: Owner) {
         let steps = &self.steps;
         let links = steps.route.links_for(id);
         let Some(mut live) = links.and_then(|links| links[0].live()) else {
             return;
         };
-        let mut publish = redis::cmd("SPUBLISH");
+        let mut publish = redis::cmd(steps.scripts.publish);
         publish
             .arg(steps.keys.channel_for(id, owner.client))
-            .arg(format!("turn {owner} {}", steps.keys.queue(id)));
+            .arg(format!("{word} {owner} {}", steps.keys.queue(id)));
         // A call that is lost costs time.
-        let called: redis::RedisResult<Value> =
+        let told: redis::RedisResult<Value> =
             within(steps.timeout(), publish.query_async(&mut live.connection)).await;
-        drop(called);
+        drop(told);
     }
 
     pub(super) async fn get(&self, id: &ConversationId) -> Result<Option<TicketLock>, LockError> {
@@ -322,7 +325,7 @@ fn told<T>(id: &ConversationId, answer: Answer<T>) -> T {
     of
 }
 
-fn strange_reply(id: &ConversationId) -> LockError {
+pub(super) fn strange_reply(id: &ConversationId) -> LockError {
     LockError::unavailable("Redis answered a script of ours with something else")
         .for_conversation(id)
 }

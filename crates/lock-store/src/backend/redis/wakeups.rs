@@ -130,7 +130,9 @@ impl Wakeups {
         drop(listeners);
         let is_deaf = |ear: &Ear| !ear.hears;
         let deaf = self.state.lock().ears.values().any(is_deaf);
-        if deaf && let Some(listener) = listener.upgrade() {
+        if (deaf || self.has_the_deaf_beside())
+            && let Some(listener) = listener.upgrade()
+        {
             listener.wake_up(WakeUp::Suspended);
         }
         self.wanted_more.notify_waiters();
@@ -255,7 +257,16 @@ impl Wakeups {
         };
         if all {
             self.tell_all(&WakeUp::Resumed);
+            if self.has_the_deaf_beside() {
+                self.tell_all(&WakeUp::Suspended);
+            }
         }
+    }
+
+    /// In Rasa's layout there may be instances that call nobody, and make
+    /// others unable to: whatever is heard, waiters look every `wait_time`, too.
+    fn has_the_deaf_beside(&self) -> bool {
+        !self.steps.scripts.are_lists()
     }
 
     /// An ear hears nothing.

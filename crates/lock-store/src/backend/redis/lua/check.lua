@@ -12,18 +12,6 @@ local function try(...)
     refusal = (...) .. ': ' .. answer.err
   end
 end
-try('TIME')
-try('RPUSH', KEYS[1], 'a', 'b', 'c')
-try('PEXPIRE', KEYS[1], 1000)
-try('PTTL', KEYS[1])
-try('LLEN', KEYS[1])
-try('LINDEX', KEYS[1], 0)
-try('LRANGE', KEYS[1], 0, 1)
-try('LSET', KEYS[1], 0, 'd')
-try('LREM', KEYS[1], 1, 'b')
-try('LTRIM', KEYS[1], 0, -1)
-try('LPOP', KEYS[1])
-try('RPOP', KEYS[1])
-try('DEL', KEYS[1])
+--@commands
 try('@PUBLISH@', ARGV[1], '')
 return refusal

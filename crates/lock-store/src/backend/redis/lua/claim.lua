@@ -9,7 +9,7 @@
 --       {1, ahead, µs until the head dies, expired, abandoned}: waiting
 --       {2, expired, abandoned}: gone
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 
 --@queue

@@ -10,7 +10,7 @@ local now_text = '0'
 
 -- Deleting is how damage is repaired: a value of another type has nobody to be
 -- told, nor has a damaged element.
-local elements = redis.pcall('LRANGE', key, 0, -1)
+local elements = try('LRANGE', key, 0, -1)
 local found = call('DEL', key)
 for _, element in ipairs(elements) do
   local owner = string.match(element, '^(%x+%.%d+) ')

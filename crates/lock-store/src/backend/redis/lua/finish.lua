@@ -10,17 +10,17 @@
 -- Reply 1: it was the only one
 --       {found, the owner that was called or "", length, expired, abandoned}
 
-local first = redis.call('LRANGE', KEYS[1], 0, 1)
+local first = call('LRANGE', KEYS[1], 0, 1)
 local is_head = first[1] and string.sub(first[1], 1, #ARGV[1]) == ARGV[1]
 -- What most finishes come to is done in two calls.
 if is_head and not first[2] then
-  redis.call('DEL', KEYS[1])
+  call('DEL', KEYS[1])
   return 1
 end
 if not first[1] then
   return {0, '', 0, {}, {}}
 end
-local time = redis.call('TIME')
+local time = call('TIME')
 local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 
 --@queue

@@ -15,18 +15,18 @@
 --       {2, expired, abandoned}: somebody is there, and it was not to queue
 --       {3, now}: too late
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 if now_text > ARGV[3] then
   return {3, now_text}
 end
 -- What most issues come to is done in three calls.
-if redis.call('RPUSH', KEYS[1], ARGV[1] .. now_text .. ' ' .. now_text .. ' C') == 1 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if call('RPUSH', KEYS[1], ARGV[1] .. now_text .. ' ' .. now_text .. ' C') == 1 then
+  call('PEXPIRE', KEYS[1], ARGV[2])
   return now_text
 end
 -- Others are there: back again, and in order.
-redis.call('RPOP', KEYS[1])
+call('RPOP', KEYS[1])
 
 --@queue
 

@@ -6,7 +6,7 @@
 --
 -- Reply {expired, abandoned}
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now_text = time[1] .. string.sub('00000' .. time[2], -6)
 
 --@queue

@@ -10,7 +10,6 @@
 -- Only the head ever changes, so that a step costs the same however many wait.
 
 local key = KEYS[1]
-local call = redis.call
 local now = tonumber(now_text)
 
 -- Elements that this step dropped, and the owner that it called.

@@ -15,6 +15,7 @@ one process, on Redis for a fleet; from asyncio and from threads.
         ...  # the same, in a thread
 """
 
+from lock_store import _logging
 from lock_store._errors import (
     InvalidConversationId,
     LockConfigError,
@@ -68,3 +69,5 @@ __all__ = [
     "TicketLock",
     "__version__",
 ]
+
+_logging.begin()

@@ -62,9 +62,8 @@ async fn give_everything_back(process: &'static Process) {
     process.under_way.abort_all().await;
     let held: Vec<_> = locked(&process.held).drain().collect();
     for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
-        held.want();
-        // Dropped here, it is released in the background.
-        drop(held.take().await);
+        // In the background; the store is waited for.
+        held.give_back().await;
     }
     let stores: Vec<_> = locked(&process.stores).drain(..).collect();
     for store in stores.iter().filter_map(std::sync::Weak::upgrade) {

@@ -1,5 +1,6 @@
 //! A held lock.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -74,7 +75,8 @@ impl LockGuard {
             guard.ticket_number(),
         );
         let held = Arc::new(Lent::new(held));
-        locked(&process.held).insert(number, Arc::downgrade(&held));
+        let weak = Arc::downgrade(&held);
+        locked(&process.held).insert(number, weak);
         let guard = Self {
             conversation_id,
             fencing_token,
@@ -311,7 +313,8 @@ impl Drop for LockGuard {
         }
         let process = self.held.process();
         locked(&process.held).remove(&self.number);
-        if process.exiting.load(std::sync::atomic::Ordering::Acquire) {
+        // Of a lock that was lost nothing is left to be released.
+        if process.exiting.load(Ordering::Acquire) || self.last().is_lost {
             return;
         }
         let text = format!(

@@ -1,5 +1,8 @@
 //! A guard or a place that several futures use until one takes it away.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, RwLock};
@@ -68,5 +71,17 @@ impl<T> Lent<T> {
             result = with(value) => Some(result),
             () = &mut wanted => None,
         }
+    }
+}
+
+/// What is given back when the process exits.
+pub(crate) trait GiveBack: Send + Sync {
+    fn give_back(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+impl<T: Send + Sync + 'static> GiveBack for Lent<T> {
+    fn give_back(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.want();
+        Box::pin(async move { drop(self.take().await) })
     }
 }

@@ -165,7 +165,8 @@ impl Operation {
         timeout: Option<std::time::Duration>,
     ) -> PyResult<Option<Py<PyAny>>> {
         if self.waits {
-            block::refuse_running_loop(py, self.name)?;
+            // Refused, it is over: nobody is to await it any more.
+            block::refuse_running_loop(py, self.name).inspect_err(|_| self.stop())?;
         }
         let (process, State { progress, then }) = self.state()?;
         let driven = match progress {

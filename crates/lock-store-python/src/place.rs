@@ -9,6 +9,7 @@ use crate::answer::Answer;
 use crate::error::Failure;
 use crate::guard::Held;
 use crate::lent::Lent;
+use crate::locked;
 use crate::open::Opened;
 use crate::operation::{Operation, Work};
 use crate::process::Ours;
@@ -34,18 +35,35 @@ pub(crate) struct Place {
     conversation_id: String,
     ticket_number: u64,
     fencing_token: u64,
+    number: u64,
     line: Ours<Arc<Lent<InLine>>>,
 }
 
 impl Place {
     pub(crate) fn create(py: Python<'_>, line: InLine) -> PyResult<Py<PyAny>> {
+        let process = crate::process::current();
+        let number = process.next_number();
+        let (ticket_number, fencing_token) =
+            (line.place.ticket_number(), line.place.fencing_token());
+        let conversation_id = line.conversation_id.clone();
+        let line = Arc::new(Lent::new(line));
+        let weak = Arc::downgrade(&line);
+        locked(&process.held).insert(number, weak);
         let place = Self {
-            conversation_id: line.conversation_id.clone(),
-            ticket_number: line.place.ticket_number(),
-            fencing_token: line.place.fencing_token().get(),
-            line: Ours::new(crate::process::current(), Arc::new(Lent::new(line))),
+            conversation_id,
+            ticket_number,
+            fencing_token: fencing_token.get(),
+            number,
+            line: Ours::new(process, line),
         };
         place.into_py_any(py)
+    }
+
+    /// Takes it away, once.
+    fn want(&self) -> Result<Option<&Arc<Lent<InLine>>>, Failure> {
+        let line = self.line()?;
+        locked(&self.line.process().held).remove(&self.number);
+        Ok(line.want().then_some(line))
     }
 
     fn line(&self) -> Result<&Arc<Lent<InLine>>, Failure> {
@@ -78,10 +96,9 @@ impl Place {
     /// Raises `LockTimeout`, `LockGone`, `LockLost` (its turn came and its
     /// lease ran out before this was called), or what the storage says.
     fn wait(&self) -> PyResult<Operation> {
-        let line = self.line()?;
-        if !line.want() {
+        let Some(line) = self.want()? else {
             return Err(Failure::UsedUp("this place was waited for, or left, already").into());
-        }
+        };
         let work: Work = match line.try_take() {
             Some(line) => Box::pin(wait(line)),
             // Somebody asks for its position, until told.
@@ -117,10 +134,10 @@ impl Place {
     /// Gives the ticket back, in the background. Harmless when it was waited
     /// for.
     fn leave(&self) -> PyResult<()> {
-        let (process, line) = (self.line.process(), self.line()?);
-        if !line.want() {
+        let process = self.line.process();
+        let Some(line) = self.want()? else {
             return Ok(());
-        }
+        };
         match (line.try_take(), process.running()) {
             (Some(line), _) => drop(Ours::new(process, line)),
             // Somebody asks for its position, until told.
@@ -139,6 +156,13 @@ impl Place {
             "<lock_store.Place of {:?}, ticket {}>",
             self.conversation_id, self.ticket_number
         )
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is left is dropped with its fields.
+        let _ = self.want();
     }
 }
 

@@ -23,8 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::courier::Courier;
 use crate::error::Failure;
-use crate::guard::Held;
-use crate::lent::Lent;
+use crate::lent::GiveBack;
 use crate::locked;
 use crate::log::Events;
 use crate::open::Opened;
@@ -40,8 +39,8 @@ pub(crate) struct Process {
     pub(crate) under_way: UnderWay,
     pub(crate) events: Events,
     pub(crate) courier: Courier,
-    /// The guards that Python holds.
-    pub(crate) held: Mutex<HashMap<u64, Weak<Lent<Held>>>>,
+    /// The guards and the places that Python holds.
+    pub(crate) held: Mutex<HashMap<u64, Weak<dyn GiveBack>>>,
     /// The stores that are open.
     pub(crate) stores: Mutex<Vec<Weak<Opened>>>,
     /// Stores that nobody holds any more, but which give tickets back.

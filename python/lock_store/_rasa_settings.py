@@ -50,7 +50,7 @@ def open_store(endpoint_config: Optional[Any], settings: dict[str, Any]) -> Open
             return Opened(_in_memory(settings), DEFAULT_SOCKET_TIMEOUT_IN_SECONDS)
         if where != "redis":
             raise lock_store.LockConfigError(
-                f"configuration error: lock_store.store is {where!r}; "
+                f"configuration error: store is {where!r}; "
                 f"it must be redis or in_memory"
             )
         store = lock_store.LockStore.redis(settings.pop("url", None), **settings)
@@ -58,7 +58,8 @@ def open_store(endpoint_config: Optional[Any], settings: dict[str, Any]) -> Open
         patience = settings.get("socket_timeout", DEFAULT_SOCKET_TIMEOUT_IN_SECONDS)
         return Opened(store, patience)
     except lock_store.LockConfigError as error:
-        raise InvalidConfigException(str(error)) from error
+        text = f"The block `lock_store` of `endpoints.yml`: {error}"
+        raise InvalidConfigException(text) from error
     except lock_store.LockStoreUnavailable as error:
         # Rasa makes its ConnectionException of it.
         raise ConnectionError(str(error)) from error

@@ -242,7 +242,7 @@ class _Watch:
             f"Lost the lock of conversation '{self._guard.conversation_id}' (ticket "
             f"{self._guard.ticket_number}) after {held:.1f} s, while its message is "
             f"handled: another message of the conversation may be handled at the same "
-            f"time. Set `keep_alive: true`, or a longer `lock_lifetime`."
+            f"time. If its lease ran out, set `keep_alive: true` or a longer `lock_lifetime`."
         )
 
     def stop(self) -> None:

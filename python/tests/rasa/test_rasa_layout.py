@@ -58,7 +58,7 @@ def test_one_waits_for_the_other(sharing: Sharing, conversation: str, first: str
             async with waits.lock(conversation, 60, 0.05):
                 order.append("second")
 
-        async with holds.lock(conversation, 1 if first == "ours" else 60):
+        async with holds.lock(conversation, 5 if first == "ours" else 60):
             task = asyncio.create_task(wait())
             await soon_true(lambda: sharing.tickets(conversation) == [0, 1], "it is in line")
             order.append("first")

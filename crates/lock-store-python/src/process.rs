@@ -72,15 +72,26 @@ pub(crate) fn current() -> &'static Process {
 pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // In place before anybody can fork.
     current();
-    let begin_anew = wrap_pyfunction!(begin_anew, module)?;
     let options = pyo3::types::PyDict::new(module.py());
-    options.set_item("after_in_child", begin_anew)?;
+    options.set_item("before", wrap_pyfunction!(before_fork, module)?)?;
+    options.set_item("after_in_parent", wrap_pyfunction!(after_fork, module)?)?;
+    options.set_item("after_in_child", wrap_pyfunction!(begin_anew, module)?)?;
     let os = module.py().import("os")?;
     match os.getattr_opt("register_at_fork")? {
         Some(register) => register.call((), Some(&options)).map(drop),
         // Without fork.
         None => Ok(()),
     }
+}
+
+#[pyfunction]
+fn before_fork(py: Python<'_>) {
+    py.detach(|| current().events.before_fork());
+}
+
+#[pyfunction]
+fn after_fork() {
+    current().events.after_fork();
 }
 
 #[pyfunction]

@@ -1,6 +1,8 @@
 //! The queue of events, and the thread that empties it.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pyo3::prelude::*;
@@ -12,6 +14,9 @@ use crate::locked;
 /// So many events wait at most. A program that takes them slower than they
 /// come loses some, and is told how many.
 const MOST: usize = 10_000;
+
+/// So many are delivered at once: a fork waits for them.
+const BATCH: usize = 32;
 
 /// How long an exit waits for a program that takes its time with them.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -28,10 +33,14 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<Event>,
+    waiting: VecDeque<Event>,
     lost: u64,
     thread: Thread,
     is_stopping: bool,
+    /// Forks that are about to happen.
+    forks: u32,
+    /// Who is in the handlers of the program just now.
+    delivering: Option<ThreadId>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +59,7 @@ impl Events {
             state.lost += 1;
             return;
         }
-        state.waiting.push(event);
+        state.waiting.push_back(event);
         if state.thread == Thread::NotBegun {
             let queue = self.0.clone();
             let began = std::thread::Builder::new()
@@ -63,6 +72,32 @@ impl Events {
         } else if state.waiting.len() == 1 {
             self.0.changed.notify_all();
         }
+    }
+
+    /// Waits until no handler is at work: what it had locked would be locked in
+    /// the child for ever. Nothing is delivered until `after_fork`. Without the
+    /// interpreter lock.
+    pub(crate) fn before_fork(&self) {
+        let mut state = locked(&self.0.state);
+        state.forks += 1;
+        let until = Instant::now() + PATIENCE;
+        // A handler may fork itself.
+        let this = std::thread::current().id();
+        while state.delivering.is_some_and(|other| other != this) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return;
+            }
+            state = match self.0.changed.wait_timeout(state, left) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    pub(crate) fn after_fork(&self) {
+        locked(&self.0.state).forks -= 1;
+        self.0.changed.notify_all();
     }
 
     /// Delivers what waits, and ends the thread. Without the interpreter lock.
@@ -101,6 +136,8 @@ impl Queue {
                     break;
                 }
             }
+            locked(&self.state).delivering = None;
+            self.changed.notify_all();
             if is_last {
                 break;
             }
@@ -111,15 +148,18 @@ impl Queue {
     /// Waits for events. The last ones come when it is stopping.
     fn next(&self) -> (Vec<Event>, u64, bool) {
         let mut state = locked(&self.state);
-        while state.waiting.is_empty() && !state.is_stopping {
+        while (state.waiting.is_empty() || state.forks > 0) && !state.is_stopping {
             state = match self.changed.wait(state) {
                 Ok(state) => state,
                 Err(poisoned) => poisoned.into_inner(),
             };
         }
-        let events = std::mem::take(&mut state.waiting);
+        let batch = state.waiting.len().min(BATCH);
+        let events = state.waiting.drain(..batch).collect();
         let lost = std::mem::take(&mut state.lost);
-        (events, lost, state.is_stopping)
+        state.delivering = Some(std::thread::current().id());
+        let is_last = state.is_stopping && state.waiting.is_empty();
+        (events, lost, is_last)
     }
 }
 
@@ -128,7 +168,10 @@ struct Ended<'q>(&'q Queue);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        locked(&self.0.state).thread = Thread::Ended;
+        let mut state = locked(&self.0.state);
+        state.thread = Thread::Ended;
+        state.delivering = None;
+        drop(state);
         self.0.changed.notify_all();
     }
 }

@@ -10,6 +10,22 @@ from typing_extensions import Concatenate, ParamSpec, Self, Unpack
 from lock_store._errors import LockLost
 from lock_store._options import RedisOptions, Seconds, TimingOptions
 
+__all__ = [
+    "Conversations",
+    "DEFAULT_CLAIM_WINDOW",
+    "DEFAULT_LOCK_LIFETIME",
+    "DEFAULT_WAIT_TIME",
+    "Lock",
+    "LockGuard",
+    "LockStore",
+    "Operation",
+    "Place",
+    "Ticket",
+    "TicketLock",
+    "__version__",
+    "_levels_changed",
+]
+
 __version__: str
 DEFAULT_LOCK_LIFETIME: float
 DEFAULT_WAIT_TIME: float
@@ -31,6 +47,15 @@ class Operation(Generic[_T_co]):
     # RuntimeError in a thread whose event loop is running; what is only a
     # round trip to the storage is allowed there, and blocks the loop meanwhile.
     def result(self, timeout: Optional[Seconds] = None) -> _T_co: ...
+    # For the event loop, as of a generator.
+    def send(self, value: object) -> Any: ...
+    def throw(
+        self,
+        kind: object,
+        value: Optional[object] = None,
+        traceback: Optional[TracebackType] = None,
+    ) -> Any: ...
+    def close(self) -> None: ...
 
 @final
 class LockStore:
@@ -268,3 +293,6 @@ class TicketLock:
     def from_json(text: str) -> TicketLock: ...
     def __len__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
+
+# For `lock_store._logging`: from which level on events are wanted.
+def _levels_changed(level: int) -> None: ...

@@ -48,9 +48,9 @@ async def test_the_first_is_served_at_once(storage: Storage, face: Face) -> None
 
 async def test_nobody_else_is_served(storage: Storage, face: Face) -> None:
     one, other = storage.store(), storage.store()
-    guard = await face.lock(one.lock("a", keep_alive=True))
+    guard = await face.lock(one.lock("a", lifetime=60))
     for store in (one, other):
-        await refused(face, store, 0.05)
+        await refused(face, store, 0.3)
         assert await face.done(store.try_lock("a")) is None
     await face.done(guard.release())
     again = await face.done(other.try_lock("a"))
@@ -118,7 +118,7 @@ async def test_a_late_release_harms_nobody(storage: Storage, face: Face) -> None
     holder = await soon(face.lock(other.lock("a", keep_alive=True)))
     with pytest.raises(LockLost):
         await face.done(late.release())
-    await refused(face, one, 0.1)
+    await refused(face, one, 0.3)
     await face.done(holder.release())
 
 
@@ -456,7 +456,7 @@ async def test_a_dead_client_costs_one_claim_window(storage: Storage, face: Face
 async def test_a_client_that_waited_too_long_is_not_dead(storage: Storage, face: Face) -> None:
     store, other = storage.store(), storage.store()
     holder = await face.lock(store.lock("a", lifetime=60))
-    await refused(face, other, 0.1)
+    await refused(face, other, 0.3)
     patient = await face.done(other.take_ticket("a"))
     await face.done(holder.release())
     guard = await soon(face.done(patient.wait()))

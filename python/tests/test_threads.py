@@ -64,8 +64,10 @@ def test_a_result_takes_too_long(storage: Storage) -> None:
     assert lost.result(30) is None
     with pytest.raises(RuntimeError, match="awaited already"):
         lost.result()
+    operation = store.get_lock("a")
     with pytest.raises(ValueError, match="not a number"):
-        store.get_lock("a").result(float("nan"))
+        operation.result(float("nan"))
+    assert operation.result() is None
 
 
 def test_an_operation_that_was_blocked_for_is_dropped(storage: Storage) -> None:

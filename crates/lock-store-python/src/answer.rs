@@ -45,7 +45,6 @@ impl Answer {
                 Ok(guard.into_any())
             }
             (_, Then::Give(object)) => Ok(object),
-            (Self::Nothing, _) => Ok(py.None()),
             (Self::Truth(truth), _) => truth.into_py_any(py),
             (Self::Number(number), _) => number.into_py_any(py),
             (Self::Guard(held) | Self::MaybeGuard(Some(held)), _) => {
@@ -55,7 +54,10 @@ impl Answer {
             (Self::Lock(lock) | Self::MaybeLock(Some(lock)), _) => {
                 TicketLock::from(lock).into_py_any(py)
             }
-            (Self::MaybeGuard(None) | Self::MaybeLock(None) | Self::Loss(None), _) => Ok(py.None()),
+            (
+                Self::Nothing | Self::MaybeGuard(None) | Self::MaybeLock(None) | Self::Loss(None),
+                _,
+            ) => Ok(py.None()),
             (Self::Loss(Some(error)), _) => Ok(Failure::from(error)
                 .into_error(py)
                 .into_value(py)

@@ -53,7 +53,7 @@ pub(crate) fn from_options(
     if let Some(url) = url {
         add("url", url)?;
     }
-    for (key, value) in options.into_iter().flat_map(|options| options.iter()) {
+    for (key, value) in options.into_iter().flatten() {
         let key: String = key.extract()?;
         if key == "type" {
             return Err(PyTypeError::new_err(
@@ -113,11 +113,10 @@ fn json(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
 /// The same error without the place in a text that nobody sees.
 fn as_options(error: LockError) -> Failure {
     let text = error.to_string();
-    let Some((_, behind)) = text.split_once("lock_store.") else {
-        return error.into();
-    };
-    match text.split_once("endpoints, line ") {
-        Some(_) => LockError::config(behind.replace("lock_store.", "")).into(),
-        None => error.into(),
+    match text.split_once("lock_store.") {
+        Some((place, behind)) if place.contains("error: endpoints") => {
+            LockError::config(behind.replace("lock_store.", "")).into()
+        }
+        _ => error.into(),
     }
 }

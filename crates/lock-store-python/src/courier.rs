@@ -77,8 +77,14 @@ fn deliver(letters: &Receiver<Letter>) {
     let mut served: HashMap<u64, Served> = HashMap::new();
     while let Ok(letter) = letters.recv() {
         let go_on = Python::try_attach(|py| match letter {
-            Letter::Serve(number, bridge) => served.insert(number, bridge).is_none(),
-            Letter::Forget(number) => served.remove(&number).is_some() || true,
+            Letter::Serve(number, bridge) => {
+                served.insert(number, bridge);
+                true
+            }
+            Letter::Forget(number) => {
+                served.remove(&number);
+                true
+            }
             Letter::Ring(number) => {
                 if let Some(served) = served.get(&number) {
                     served.ring(py);

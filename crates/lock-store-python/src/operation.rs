@@ -248,12 +248,12 @@ impl Operation {
     #[pyo3(signature = (kind, value=None, traceback=None))]
     fn throw(
         &self,
-        kind: Bound<'_, PyAny>,
+        kind: &Bound<'_, PyAny>,
         value: Option<Bound<'_, PyAny>>,
         traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         self.stop();
-        let error = PyErr::from_value(value.unwrap_or(kind.clone()));
+        let error = PyErr::from_value(value.unwrap_or_else(|| kind.clone()));
         if let Some(traceback) = traceback
             && let Ok(traceback) = traceback.cast_into()
         {

@@ -27,7 +27,11 @@ async def handle(store: LockStore, sender: str, text: str) -> None:
 
 
 async def main() -> None:
-    store = LockStore.redis(sys.argv[1]) if len(sys.argv) > 1 else LockStore.in_memory()
+    if len(sys.argv) > 1:
+        # Each process in a memory of its own would be no lock.
+        store = LockStore.redis(sys.argv[1], fallback="none")
+    else:
+        store = LockStore.in_memory()
     async with store:
         messages = [(f"sender-{i % 3}", f"message {i}") for i in range(12)]
         await asyncio.gather(*(handle(store, sender, text) for sender, text in messages))

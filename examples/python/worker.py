@@ -1,6 +1,6 @@
 """A worker with threads: at most one of them works on a customer at a time.
 
-python examples/python/worker.py redis://localhost:6379/1
+    python examples/python/worker.py redis://localhost:6379/1
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ def work(store: LockStore, customer: str) -> str:
 
 
 def main() -> None:
-    store = LockStore.redis(sys.argv[1]) if len(sys.argv) > 1 else LockStore.in_memory()
+    if len(sys.argv) > 1:
+        store = LockStore.redis(sys.argv[1], fallback="none")
+    else:
+        store = LockStore.in_memory()
     with store, ThreadPoolExecutor(8) as pool:
         for line in pool.map(lambda i: work(store, f"customer-{i % 3}"), range(24)):
             print(line)

@@ -163,6 +163,41 @@ def test_messages_are_handled_in_order(kind: str, redis: Redis) -> None:
     assert redis.keys() == set()
 
 
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_a_bot_answers_in_order_and_with_rising_tokens(kind: str, redis: Redis) -> None:
+    printed, warnings = program("bot.py", *([redis.url] if kind == "redis" else []))
+    assert not warnings
+    answers = [re.fullmatch(r"(\d+) (\S+): message (\d+)", line) for line in printed.splitlines()]
+    assert len(answers) == 12
+    for sender in ("sender-0", "sender-1", "sender-2"):
+        of_sender = [answer for answer in answers if answer and answer[2] == sender]
+        assert len(of_sender) == 4
+        for what in (1, 3):
+            numbers = [int(answer[what]) for answer in of_sender]
+            assert numbers == sorted(set(numbers)), printed
+    assert redis.keys() == set()
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_threads_of_a_worker_serve_everybody(kind: str, redis: Redis) -> None:
+    printed, warnings = program("worker.py", *([redis.url] if kind == "redis" else []))
+    assert not warnings
+    lines = printed.splitlines()
+    assert len(lines) == 24
+    for i, line in enumerate(lines):
+        assert line.startswith(f"customer-{i % 3} served as ticket "), printed
+    assert redis.keys() == set()
+
+
+def test_every_program_is_run_here_and_named_on_the_page() -> None:
+    tests, page = Path(__file__).read_text("utf-8"), PAGES[0].read_text("utf-8")
+    programs = [file.name for file in (ROOT / "examples/python").glob("*.py")]
+    assert programs
+    for name in programs:
+        assert f'"{name}"' in tests or f"/{name}" in tests, name
+        assert f"`{name}`" in page, name
+
+
 def test_a_late_holder_is_refused() -> None:
     printed, warnings = program("fenced.py")
     # It is told in time, and does not look.
@@ -170,8 +205,8 @@ def test_a_late_holder_is_refused() -> None:
     assert printed == "refused: a later holder has written\nstate: written by the second\n"
 
 
-def test_workers_do_not_overwrite_each_other(redis: Redis, tmp_path: Path) -> None:
-    printed, warnings = program("workers.py", redis.url, str(tmp_path / "balance.txt"))
+def test_forked_workers_do_not_overwrite_each_other(redis: Redis, tmp_path: Path) -> None:
+    printed, warnings = program("prefork.py", redis.url, str(tmp_path / "balance.txt"))
     assert not warnings
     assert printed == "4 workers, 25 messages each: 100\n"
     assert redis.keys() == set()

@@ -1,6 +1,6 @@
 """Workers that are forked, as gunicorn and Sanic do.
 
-    python workers.py redis://localhost:6379/1 balance.txt
+    python prefork.py redis://localhost:6379/1 balance.txt
 
 The store is made once, before the fork; each worker connects for itself.
 """

@@ -1,0 +1,76 @@
+//! The end of the interpreter.
+//!
+//! Before Python takes itself apart, what is held is given back, and every
+//! thread of ours ends: none may touch the interpreter later.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::Failure;
+use crate::locked;
+use crate::process::{Process, current};
+
+/// How long an exit waits for a storage that does not answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Called when this process exits, and when a child exits as Python does.
+pub(crate) fn watch_exit(py: Python<'_>) -> PyResult<()> {
+    py.import("atexit")?
+        .call_method1("register", (wrap_pyfunction!(exit, py)?,))?;
+    Ok(())
+}
+
+/// The children of `multiprocessing` exit in a way of their own, without
+/// `atexit`.
+pub(crate) fn watch_exit_of_child(py: Python<'_>) -> Result<(), Failure> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let util = modules.call_method1("get", ("multiprocessing.util",))?;
+    if util.is_none() {
+        return Ok(());
+    }
+    let options = PyDict::new(py);
+    options.set_item("exitpriority", 0)?;
+    let exit = wrap_pyfunction!(exit, py)?;
+    util.call_method("Finalize", (py.None(), exit), Some(&options))?;
+    Ok(())
+}
+
+#[pyfunction]
+fn exit(py: Python<'_>) {
+    let process = current();
+    if process.exiting.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    py.detach(|| {
+        if let Some(runtime) = process.running() {
+            // Whatever is not done by then expires.
+            let _ = runtime.block_on(async {
+                tokio::time::timeout(PATIENCE, give_everything_back(process)).await
+            });
+        }
+        process.stop();
+        process.courier.stop();
+        process.events.stop();
+    });
+}
+
+/// Tickets that wait leave their queues, locks that are held are released.
+async fn give_everything_back(process: &'static Process) {
+    process.under_way.abort_all().await;
+    let held: Vec<_> = locked(&process.held).drain().collect();
+    for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
+        // In the background; the store is waited for.
+        held.give_back().await;
+    }
+    let stores: Vec<_> = locked(&process.stores).drain(..).collect();
+    for store in stores.iter().filter_map(std::sync::Weak::upgrade) {
+        if let Some(store) = store.get() {
+            let _ = store.close().await;
+        }
+    }
+    process.parting.close();
+    process.parting.wait().await;
+}

@@ -48,35 +48,38 @@ def measure(rasa: ModuleType, rounds: int, quick: bool) -> Results:
             done, took = map(sum, zip(*counts))
             note(measure, name, done / took)
 
+    def once(contenders: Contenders) -> None:
+        for measure, compared, tasks in [
+            (ONE, contenders.on_redis, 1),
+            (MANY, contenders.on_redis, 64),
+            (MEMORY, contenders.in_memory, 1),
+        ]:
+            take_turns(
+                measure,
+                [(each.name, partial(cycles, each, tasks, seconds)) for each in compared],
+            )
+        for measure, threads in [(ONE_THREAD, 1), (MANY_THREADS, 16)]:
+            take_turns(
+                measure,
+                [
+                    (name, partial(cycles_in_threads, enter, threads, seconds))
+                    for name, enter in contenders.in_threads
+                ],
+            )
+        for contender in contenders.on_redis:
+            note(HAND_OFF, contender.name, hand_off(contender, waiting, work))
+        for name, enter in contenders.in_threads:
+            took = hand_off_in_threads(enter, waiting, work)
+            note(HAND_OFF_IN_THREADS, name, took)
+
     with redis_server() as port:
         contenders = Contenders(port, rasa)
         for number in range(1, rounds + 1):
             print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
-            for measure, compared, tasks in [
-                (ONE, contenders.on_redis, 1),
-                (MANY, contenders.on_redis, 64),
-                (MEMORY, contenders.in_memory, 1),
-            ]:
-                take_turns(
-                    measure,
-                    [(each.name, partial(cycles, each, tasks, seconds)) for each in compared],
-                )
-            for measure, threads in [(ONE_THREAD, 1), (MANY_THREADS, 16)]:
-                take_turns(
-                    measure,
-                    [
-                        (name, partial(cycles_in_threads, enter, threads, seconds))
-                        for name, enter in contenders.in_threads
-                    ],
-                )
-            for contender in contenders.on_redis:
-                note(HAND_OFF, contender.name, hand_off(contender, waiting, work))
-            for name, enter in contenders.in_threads:
-                took = hand_off_in_threads(enter, waiting, work)
-                note(HAND_OFF_IN_THREADS, name, took)
+            once(contenders)
         contenders.close()
         # The last connections go with it.
-        del contenders, contender, compared
+        del contenders
         gc.collect()
     return results
 

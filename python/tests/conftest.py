@@ -89,7 +89,8 @@ def redis(redis_server: Redis) -> Iterator[Redis]:
 
 
 class Storage:
-    """Makes stores on one storage, with times of about a second."""
+    """Makes stores on one storage, whose times do not run out while a test
+    lasts, however busy the machine."""
 
     def __init__(self, kind: str, url: str) -> None:
         self.kind = kind
@@ -100,7 +101,7 @@ class Storage:
         # Stores in memory do not share it, so there is only one.
         if self.kind == "memory" and self.stores and not options:
             return self.stores[0]
-        times = {"lock_lifetime": 1.0, "wait_timeout": PATIENCE, "claim_window": 1.0}
+        times = {"lock_lifetime": 60.0, "wait_timeout": 2 * PATIENCE, "claim_window": PATIENCE}
         times.update(options)
         if self.kind == "memory":
             store = LockStore.in_memory(**times)

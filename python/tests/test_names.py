@@ -33,9 +33,10 @@ EXEMPT = {
          "Timestamp"],
         "are plain texts and numbers in Python",
     ),
+    "describe_metrics": "for a program that has a recorder of metrics, which is of Rust",
     **dict.fromkeys(["Acquiring", "Mode", "TakeTicket", "TryLock"], "types that only Rust needs"),
     **dict.fromkeys(
-        ["Inspection", "LockSummary", "Survey"],
+        ["Inspection", "LockSummary", "ServerInfo", "Survey", "diagnose"],
         "for people on call, who have the command `lock-store`",
     ),
     "SteadyClock": "time.monotonic",

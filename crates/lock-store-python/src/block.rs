@@ -1,6 +1,5 @@
 //! Waiting in a thread.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -9,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::answer::Outcome;
 use crate::bridge::running_loop;
-use crate::process::current;
+use crate::process::{Inside, current};
 use crate::slot::Driven;
 
 /// How soon the main thread sees a Ctrl-C.
@@ -29,12 +28,13 @@ pub(crate) fn refuse_running_loop(py: Python<'_>, name: &str) -> PyResult<()> {
     }
 }
 
-/// Waits without the interpreter lock. `None` when the time is over.
+/// Waits without the interpreter lock. `None` when the time is over. An exit
+/// waits for whoever has an outcome in hand.
 pub(crate) fn wait(
     py: Python<'_>,
     driven: &Driven,
     timeout: Option<Duration>,
-) -> PyResult<Option<Outcome>> {
+) -> PyResult<Option<(Outcome, Inside<'static>)>> {
     let began = Instant::now();
     let until = timeout.and_then(|timeout| began.checked_add(timeout));
     let step = if is_main_thread(py)? { SIGNALS } else { LONG };
@@ -42,16 +42,17 @@ pub(crate) fn wait(
         let wake_up = Instant::now() + step;
         let wake_up = until.map_or(wake_up, |until| until.min(wake_up));
         py.detach(|| driven.slot.wait(wake_up));
+        let Some(inside) = current().pass() else {
+            return Err(crate::error::Failure::Exiting.into());
+        };
         if let Some(outcome) = driven.slot.take() {
-            return Ok(Some(outcome));
+            return Ok(Some((outcome, inside)));
         }
+        drop(inside);
         // An error, such as KeyboardInterrupt, drops what is under way.
         py.check_signals()?;
         if until.is_some_and(|until| until <= Instant::now()) {
             return Ok(None);
-        }
-        if current().exiting.load(Ordering::Acquire) {
-            return Err(crate::error::Failure::Exiting.into());
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Before Python takes itself apart, what is held is given back, and every
 //! thread of ours ends: none may touch the interpreter later.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -39,27 +38,39 @@ pub(crate) fn watch_exit_of_child(py: Python<'_>) -> Result<(), Failure> {
 }
 
 #[pyfunction]
-fn exit(py: Python<'_>) {
+fn exit(py: Python<'_>) -> PyResult<()> {
     let process = current();
-    if process.exiting.swap(true, Ordering::AcqRel) {
-        return;
+    if !process.close() {
+        return Ok(());
     }
-    py.detach(|| {
-        if let Some(runtime) = process.running() {
-            // Whatever is not done by then expires.
-            let _ = runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, give_everything_back(process)).await
-            });
-        }
-        process.stop();
-        process.courier.stop();
-        process.events.stop();
-    });
+    let sys = py.import("sys")?;
+    if sys.call_method0("is_finalizing")?.is_truthy()? {
+        // A sub-interpreter that goes with the main one: whoever gives the
+        // interpreter lock away now never gets it back.
+        end(process);
+    } else {
+        py.detach(|| end(process));
+    }
+    Ok(())
+}
+
+fn end(process: &'static Process) {
+    if let Some(runtime) = process.running() {
+        // Whatever is not done by then expires.
+        let _ = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, give_everything_back(process)).await
+        });
+    }
+    process.stop();
+    process.courier.stop();
+    process.events.stop();
 }
 
 /// Tickets that wait leave their queues, locks that are held are released.
 async fn give_everything_back(process: &'static Process) {
+    process.gate.all_are_through().await;
     process.under_way.abort_all().await;
+    process.under_way.drop_outcomes();
     let held: Vec<_> = locked(&process.held).drain().collect();
     for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
         // In the background; the store is waited for.

@@ -10,8 +10,8 @@
 //! forks between the first importer and this process, one or two in practice.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::lent::GiveBack;
 use crate::locked;
 use crate::log::Events;
 use crate::open::Opened;
+use crate::slot::Slot;
 
 /// One process: its runtime, and what has to be seen after when it exits.
 #[derive(Default)]
@@ -36,6 +37,7 @@ pub(crate) struct Process {
     /// interpreter lock and keep it meanwhile.
     starting: Mutex<()>,
     pub(crate) exiting: AtomicBool,
+    pub(crate) gate: Gate,
     pub(crate) under_way: UnderWay,
     pub(crate) events: Events,
     pub(crate) courier: Courier,
@@ -53,6 +55,9 @@ struct Engine {
     handle: Handle,
     stop: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
+
+/// How long an exit waits before it looks again.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// How long the runtime may take to end what cannot be stopped: asking for
 /// the address of a host.
@@ -178,11 +183,54 @@ impl Engine {
     }
 }
 
+/// What an exit waits for: threads that are just about to begin something, or
+/// to take what came of it. From then on nobody passes.
+#[derive(Default)]
+pub(crate) struct Gate {
+    inside: AtomicUsize,
+}
+
+/// Whoever has it is waited for, so nothing that takes time is done with it.
+pub(crate) struct Inside<'g>(&'g Gate);
+
+impl Process {
+    /// Passes the gate; `None` when the process exits.
+    pub(crate) fn pass(&self) -> Option<Inside<'_>> {
+        // First counted, then asked: an exit asks the other way round.
+        self.gate.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside(&self.gate);
+        (!self.exiting.load(Ordering::SeqCst)).then_some(inside)
+    }
+
+    /// Closes the gate; `false` if it was closed before.
+    pub(crate) fn close(&self) -> bool {
+        !self.exiting.swap(true, Ordering::SeqCst)
+    }
+}
+
+impl Gate {
+    /// Waits until all who passed are through. They may need the interpreter
+    /// lock.
+    pub(crate) async fn all_are_through(&self) {
+        while self.inside.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(A_MOMENT).await;
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The futures that the runtime drives for Python.
 #[derive(Default)]
 pub(crate) struct UnderWay {
     /// Without a handle while it is just being begun.
     tasks: Mutex<HashMap<u64, Option<AbortHandle>>>,
+    /// Where their outcomes are left, until they are taken.
+    slots: Mutex<HashMap<u64, Weak<Slot>>>,
     is_empty: Notify,
 }
 
@@ -213,6 +261,23 @@ impl UnderWay {
         drop(removed);
         if is_empty {
             self.is_empty.notify_waiters();
+        }
+    }
+
+    pub(crate) fn leave_outcome_in(&self, number: u64, slot: &Arc<Slot>) {
+        locked(&self.slots).insert(number, Arc::downgrade(slot));
+    }
+
+    pub(crate) fn outcome_is_taken(&self, number: u64) {
+        locked(&self.slots).remove(&number);
+    }
+
+    /// Drops the outcomes that nobody has taken, which gives back what is in
+    /// them.
+    pub(crate) fn drop_outcomes(&self) {
+        let slots: Vec<_> = locked(&self.slots).drain().collect();
+        for slot in slots.iter().filter_map(|(_, slot)| slot.upgrade()) {
+            drop(slot.abandon());
         }
     }
 

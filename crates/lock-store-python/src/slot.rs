@@ -103,6 +103,7 @@ impl Driven {
         mailbox: Option<Arc<Mailbox>>,
     ) -> Self {
         let (number, slot) = (process.next_number(), Slot::new());
+        process.under_way.leave_outcome_in(number, &slot);
         let filler = Filler {
             process,
             number,
@@ -130,6 +131,7 @@ impl Driven {
 impl Drop for Driven {
     fn drop(&mut self) {
         let outcome = self.slot.abandon();
+        self.process.under_way.outcome_is_taken(self.number);
         self.process.under_way.abort(self.number);
         drop(outcome);
     }

@@ -385,3 +385,25 @@ async fn times_out_of_range_are_refused() {
             .contains("claim_window is 0ns; it must be from")
     );
 }
+
+/// The storage drops the ticket of an owner that is too busy to notice that it
+/// has waited too long.
+#[tokio::test]
+async fn who_waited_too_long_is_told_so_also_by_the_storage() {
+    let store = LockStore::in_memory();
+    let holder = store.lock("a").await.unwrap();
+    let place = store
+        .take_ticket("a")
+        .wait_timeout(Duration::from_millis(20))
+        .await
+        .unwrap();
+    // No timer rings while this thread does not let others run.
+    let until = std::time::Instant::now() + Duration::from_millis(30);
+    while std::time::Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    drop(holder);
+    let error = place.wait().await.unwrap_err();
+    assert!(error.is_timed_out(), "{error}");
+    assert_eq!(store.get_lock("a").await.unwrap(), None);
+}

@@ -59,8 +59,9 @@ def deliver(
         record.relativeCreated += (created - record.created) * 1000
         record.created = created
         record.msecs = created % 1 * 1000
-    if thread is not None:
-        record.threadName = thread
+    # Of the thread in which it happened; only our own have a name that is known.
+    record.thread = None
+    record.threadName = "MainThread" if thread == "main" else thread
     for field, value in fields.items():
         # As `extra` does, without what a record has itself.
         if field not in record.__dict__ and field != "message":

@@ -326,7 +326,8 @@ async def test_many_stores_share_fairly(storage: Storage, face: Face) -> None:
 
 
 async def test_nothing_is_left_behind(storage: Storage, face: Face) -> None:
-    store = storage.store()
+    # Times that a loaded machine keeps.
+    store = storage.store(lock_lifetime=60, claim_window=60)
 
     async def one(i: int) -> None:
         id = f"conversation-{i % 4}"

@@ -114,6 +114,27 @@ def test_after_the_exit_hook_everything_says_so(redis: Redis) -> None:
     assert out.count("as the interpreter is exiting") == 2
 
 
+def test_a_sub_interpreter_ends_with_the_program(redis: Redis) -> None:
+    import os
+    import subprocess
+    import sys
+
+    program = """
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    raise SystemExit
+run = interpreters.run_string
+interpreter = interpreters.create()
+try:
+    run(interpreter, "import lock_store; g = lock_store.LockStore.in_memory().lock('a').acquire()")
+except Exception:
+    pass  # refused by some versions
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, env=os.environ)
+    assert done.returncode == 0
+
+
 def test_an_exit_does_not_wait_for_a_storage_that_is_gone(redis: Redis) -> None:
     program = Program(
         redis.url,
@@ -155,13 +176,16 @@ def test_ctrl_c(redis: Redis, wait: str, where: str) -> None:
         guard = store.lock("a").acquire()
         async def wait():
             await store.lock("a")
+        begun = threading.Event()
         def watch():
+            begun.wait()
             wanted = 1 if "lost" in {wait!r} else 2
             while len(store.get_lock("a").result()) < wanted:
                 time.sleep(0.01)
             print("waits")
         threading.Thread(target=watch).start()
         try:
+            begun.set()
             {wait}
         except KeyboardInterrupt:
             while len(store.get_lock("a").result()) > 1:

@@ -39,22 +39,32 @@ pub(crate) fn watch_exit_of_child(py: Python<'_>) -> Result<(), Failure> {
 }
 
 #[pyfunction]
-fn exit(py: Python<'_>) {
+fn exit(py: Python<'_>) -> PyResult<()> {
     let process = current();
     if process.exiting.swap(true, Ordering::AcqRel) {
-        return;
+        return Ok(());
     }
-    py.detach(|| {
-        if let Some(runtime) = process.running() {
-            // Whatever is not done by then expires.
-            let _ = runtime.block_on(async {
-                tokio::time::timeout(PATIENCE, give_everything_back(process)).await
-            });
-        }
-        process.stop();
-        process.courier.stop();
-        process.events.stop();
-    });
+    let sys = py.import("sys")?;
+    if sys.call_method0("is_finalizing")?.is_truthy()? {
+        // A sub-interpreter that goes with the main one: whoever gives the
+        // interpreter lock away now never gets it back.
+        end(process);
+    } else {
+        py.detach(|| end(process));
+    }
+    Ok(())
+}
+
+fn end(process: &'static Process) {
+    if let Some(runtime) = process.running() {
+        // Whatever is not done by then expires.
+        let _ = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, give_everything_back(process)).await
+        });
+    }
+    process.stop();
+    process.courier.stop();
+    process.events.stop();
 }
 
 /// Tickets that wait leave their queues, locks that are held are released.

@@ -141,7 +141,13 @@ impl Operation {
             }
             Progress::Awaited(awaited) => match awaited.driven.slot.take() {
                 Some(outcome) => return Ok(Step::Done(outcome, then)),
-                None => awaited,
+                // Its task is resumed only when the slot is filled: this is
+                // another one.
+                None => {
+                    let progress = Progress::Awaited(awaited);
+                    self.put_back(State { progress, then });
+                    return Err(self.used_up());
+                }
             },
             Progress::Blocked(_) | Progress::Over => return Err(self.used_up()),
         };

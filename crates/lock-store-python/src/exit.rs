@@ -69,7 +69,7 @@ fn end(process: &'static Process) {
 
 /// Tickets that wait leave their queues, locks that are held are released.
 async fn give_everything_back(process: &'static Process) {
-    process.under_way.abort_all().await;
+    process.under_way.end_all().await;
     let held: Vec<_> = locked(&process.held).drain().collect();
     for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
         // In the background; the store is waited for.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
@@ -141,6 +142,9 @@ impl Operation {
             }
             Progress::Awaited(awaited) => match awaited.driven.slot.take() {
                 Some(outcome) => return Ok(Step::Done(outcome, then)),
+                None if process.exiting.load(Ordering::Acquire) => {
+                    return Err(Failure::Exiting.into());
+                }
                 // Its task is resumed only when the slot is filled: this is
                 // another one.
                 None => {

@@ -11,13 +11,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use tokio::runtime::{EnterGuard, Handle};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +27,7 @@ use crate::lent::GiveBack;
 use crate::locked;
 use crate::log::Events;
 use crate::open::Opened;
+use crate::slot::Slot;
 
 /// One process: its runtime, and what has to be seen after when it exits.
 #[derive(Default)]
@@ -178,61 +179,41 @@ impl Engine {
     }
 }
 
-/// The futures that the runtime drives for Python.
+/// The futures that the runtime drives for Python, until Python has taken what
+/// became of them. Only touched with the interpreter lock, and at the exit.
 #[derive(Default)]
 pub(crate) struct UnderWay {
-    /// Without a handle while it is just being begun.
-    tasks: Mutex<HashMap<u64, Option<AbortHandle>>>,
-    is_empty: Notify,
+    driven: Mutex<HashMap<u64, (AbortHandle, Arc<Slot>)>>,
+    tasks: TaskTracker,
 }
 
 impl UnderWay {
-    /// Begins a future, which calls [`remove`](Self::remove) when it is gone.
-    pub(crate) fn begin(&self, number: u64, spawn: impl FnOnce() -> AbortHandle) {
-        locked(&self.tasks).insert(number, None);
-        let task = spawn();
-        // It may be gone already.
-        if let Some(entry) = locked(&self.tasks).get_mut(&number) {
-            *entry = Some(task);
-        }
+    pub(crate) fn begin<F>(&self, runtime: &Handle, number: u64, slot: Arc<Slot>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = self.tasks.spawn_on(task, runtime).abort_handle();
+        locked(&self.driven).insert(number, (task, slot));
     }
 
-    /// Forgets it, and stops it if it is not done.
-    pub(crate) fn abort(&self, number: u64) {
-        let task = locked(&self.tasks).remove(&number);
-        if let Some(Some(task)) = task {
+    /// Stops it, if it is not done.
+    pub(crate) fn end(&self, number: u64) {
+        let driven = locked(&self.driven).remove(&number);
+        if let Some((task, _)) = driven {
             task.abort();
         }
     }
 
-    pub(crate) fn remove(&self, number: u64) {
-        let mut tasks = locked(&self.tasks);
-        let removed = tasks.remove(&number);
-        let is_empty = tasks.is_empty();
-        drop(tasks);
-        drop(removed);
-        if is_empty {
-            self.is_empty.notify_waiters();
+    /// Stops all, drops what Python did not take, and waits until no future is
+    /// left.
+    pub(crate) async fn end_all(&self) {
+        let driven = std::mem::take(&mut *locked(&self.driven));
+        for (task, slot) in driven.into_values() {
+            task.abort();
+            drop(slot.abandon());
         }
-    }
-
-    /// Stops all, and waits until their futures are dropped.
-    pub(crate) async fn abort_all(&self) {
-        loop {
-            let is_empty = self.is_empty.notified();
-            tokio::pin!(is_empty);
-            is_empty.as_mut().enable();
-            {
-                let tasks = locked(&self.tasks);
-                if tasks.is_empty() {
-                    return;
-                }
-                for task in tasks.values().flatten() {
-                    task.abort();
-                }
-            }
-            is_empty.await;
-        }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 

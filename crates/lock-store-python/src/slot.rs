@@ -63,6 +63,8 @@ impl Slot {
     /// What was in it is to be dropped by the caller.
     pub(crate) fn abandon(&self) -> Option<Outcome> {
         let content = std::mem::replace(&mut *locked(&self.content), Content::Abandoned);
+        // At the exit somebody may wait.
+        self.filled.notify_one();
         match content {
             Content::Filled(outcome) => Some(*outcome),
             Content::Empty | Content::Abandoned => None,
@@ -104,7 +106,6 @@ impl Driven {
     ) -> Self {
         let (number, slot) = (process.next_number(), Slot::new());
         let filler = Filler {
-            process,
             number,
             slot: slot.clone(),
             mailbox,
@@ -117,8 +118,7 @@ impl Driven {
             let outcome = work.await;
             filler.fill(outcome);
         };
-        let spawn = || runtime.spawn(task).abort_handle();
-        process.under_way.begin(number, spawn);
+        process.under_way.begin(runtime, number, slot.clone(), task);
         Self {
             process,
             number,
@@ -129,15 +129,13 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
-        let outcome = self.slot.abandon();
-        self.process.under_way.abort(self.number);
-        drop(outcome);
+        self.process.under_way.end(self.number);
+        drop(self.slot.abandon());
     }
 }
 
 /// Fills the slot, whatever becomes of the future.
 struct Filler {
-    process: &'static Process,
     number: u64,
     slot: Arc<Slot>,
     mailbox: Option<Arc<Mailbox>>,
@@ -155,7 +153,6 @@ impl Filler {
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        self.process.under_way.remove(self.number);
         // Harmless when it is filled or abandoned.
         let failure = if std::thread::panicking() {
             Failure::Panicked

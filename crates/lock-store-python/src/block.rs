@@ -42,7 +42,7 @@ pub(crate) fn wait(
         let wake_up = Instant::now() + step;
         let wake_up = until.map_or(wake_up, |until| until.min(wake_up));
         py.detach(|| driven.slot.wait(wake_up));
-        if let Some(outcome) = driven.slot.take() {
+        if let Some(outcome) = driven.take() {
             return Ok(Some(outcome));
         }
         // An error, such as KeyboardInterrupt, drops what is under way.

@@ -75,12 +75,15 @@ async fn give_everything_back(process: &'static Process) {
         // In the background; the store is waited for.
         held.give_back().await;
     }
+    // Other threads may be at it as well; from here on no ticket is left that
+    // is not known to its store.
+    process.parting.close();
+    process.parting.wait().await;
     let stores: Vec<_> = locked(&process.stores).drain(..).collect();
     for store in stores.iter().filter_map(std::sync::Weak::upgrade) {
         if let Some(store) = store.get() {
             let _ = store.close().await;
         }
     }
-    process.parting.close();
     process.parting.wait().await;
 }

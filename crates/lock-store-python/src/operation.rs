@@ -140,7 +140,7 @@ impl Operation {
                     waiters: bridge.waiters.clone(),
                 }
             }
-            Progress::Awaited(awaited) => match awaited.driven.slot.take() {
+            Progress::Awaited(awaited) => match awaited.driven.take() {
                 Some(outcome) => return Ok(Step::Done(outcome, then)),
                 None if process.exiting.load(Ordering::Acquire) => {
                     return Err(Failure::Exiting.into());

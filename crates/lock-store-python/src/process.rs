@@ -44,7 +44,8 @@ pub(crate) struct Process {
     pub(crate) held: Mutex<HashMap<u64, Weak<dyn GiveBack>>>,
     /// The stores that are open.
     pub(crate) stores: Mutex<Vec<Weak<Opened>>>,
-    /// Stores that nobody holds any more, but which give tickets back.
+    /// Whoever gives a ticket back just now, and stores that nobody holds any
+    /// more but which do: an exit waits for them.
     pub(crate) parting: TaskTracker,
     numbers: AtomicU64,
     next: OnceLock<Box<Process>>,
@@ -124,6 +125,16 @@ impl Process {
     /// The runtime, if it was started.
     pub(crate) fn running(&'static self) -> Option<&'static Handle> {
         self.engine.get().map(|engine| &engine.handle)
+    }
+
+    /// Drops what may give a ticket back, so that an exit does not come in
+    /// between.
+    pub(crate) fn give_back<T>(&'static self, take: impl FnOnce() -> T) {
+        let parting = self.parting.token();
+        let entered = self.enter();
+        drop(take());
+        drop(entered);
+        drop(parting);
     }
 
     /// Makes this thread one in which futures of the runtime may be polled and

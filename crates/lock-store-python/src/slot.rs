@@ -1,5 +1,6 @@
 //! Where the outcome of a future is left for Python.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -127,10 +128,26 @@ impl Driven {
     }
 }
 
+impl Driven {
+    /// What became of it, if it is done. With the interpreter lock, without
+    /// which an exit does not begin: what is taken here before that, is given
+    /// to Python before that.
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        let parting = self.process.parting.token();
+        let outcome = self.slot.take();
+        if self.process.exiting.load(Ordering::Acquire) {
+            self.process.give_back(|| outcome);
+            return None;
+        }
+        drop(parting);
+        outcome
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
         self.process.under_way.end(self.number);
-        drop(self.slot.abandon());
+        self.process.give_back(|| self.slot.abandon());
     }
 }
 

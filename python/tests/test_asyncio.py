@@ -208,6 +208,8 @@ def test_awaiting_needs_a_loop(storage: Storage) -> None:
     holder.release().result()
 
 
+# Other loops, not closed by their makers, may be collected with it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_is_closed_with_waiters(storage: Storage) -> None:
     store = storage.store(lock_lifetime=60)
     holder = store.lock("a").acquire()

@@ -38,7 +38,7 @@ class Program:
 
     def __init__(self, url: str, text: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", HEAD + textwrap.dedent(text), url],
+            [sys.executable, "-X", "faulthandler", "-W", "ignore::DeprecationWarning", "-c", HEAD + textwrap.dedent(text), url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

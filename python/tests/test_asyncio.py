@@ -160,6 +160,24 @@ async def test_an_operation_is_for_once(storage: Storage) -> None:
     assert "get_lock" in repr(operation)
 
 
+async def test_an_operation_under_way_is_awaited_elsewhere(storage: Storage) -> None:
+    store = storage.store(lock_lifetime=60)
+    holder = await store.lock("a")
+    operation = (await store.take_ticket("a")).wait()
+
+    async def wait() -> LockGuard:
+        return await operation
+
+    first = asyncio.ensure_future(wait())
+    await asyncio.sleep(0.01)
+    with pytest.raises(RuntimeError, match="awaited elsewhere"):
+        await operation
+    with pytest.raises(RuntimeError, match="awaited elsewhere"):
+        await asyncio.to_thread(operation.result)
+    await holder.release()
+    await (await soon(first)).release()
+
+
 async def test_a_release_that_nobody_awaits_is_done(storage: Storage) -> None:
     store = storage.store(lock_lifetime=60)
     guard = await store.lock("a")
@@ -190,6 +208,8 @@ def test_awaiting_needs_a_loop(storage: Storage) -> None:
     holder.release().result()
 
 
+# Other loops, not closed by their makers, may be collected with it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_is_closed_with_waiters(storage: Storage) -> None:
     store = storage.store(lock_lifetime=60)
     holder = store.lock("a").acquire()

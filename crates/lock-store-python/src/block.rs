@@ -42,11 +42,8 @@ pub(crate) fn wait(
         let wake_up = Instant::now() + step;
         let wake_up = until.map_or(wake_up, |until| until.min(wake_up));
         py.detach(|| driven.slot.wait(wake_up));
-        let Some(inside) = current().pass() else {
-            return Err(crate::error::Failure::Exiting.into());
-        };
-        if let Some(outcome) = driven.slot.take() {
-            return Ok(Some((outcome, inside)));
+        if let Some(outcome) = driven.take() {
+            return Ok(Some(outcome));
         }
         drop(inside);
         // An error, such as KeyboardInterrupt, drops what is under way.

@@ -40,7 +40,7 @@ pub(crate) fn watch_exit_of_child(py: Python<'_>) -> Result<(), Failure> {
 #[pyfunction]
 fn exit(py: Python<'_>) -> PyResult<()> {
     let process = current();
-    if !process.close() {
+    if process.exiting.swap(true, Ordering::AcqRel) {
         return Ok(());
     }
     let sys = py.import("sys")?;
@@ -68,20 +68,21 @@ fn end(process: &'static Process) {
 
 /// Tickets that wait leave their queues, locks that are held are released.
 async fn give_everything_back(process: &'static Process) {
-    process.gate.all_are_through().await;
-    process.under_way.abort_all().await;
-    process.under_way.drop_outcomes();
+    process.under_way.end_all().await;
     let held: Vec<_> = locked(&process.held).drain().collect();
     for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
         // In the background; the store is waited for.
         held.give_back().await;
     }
+    // Other threads may be at it as well; from here on no ticket is left that
+    // is not known to its store.
+    process.parting.close();
+    process.parting.wait().await;
     let stores: Vec<_> = locked(&process.stores).drain(..).collect();
     for store in stores.iter().filter_map(std::sync::Weak::upgrade) {
         if let Some(store) = store.get() {
             let _ = store.close().await;
         }
     }
-    process.parting.close();
     process.parting.wait().await;
 }

@@ -111,20 +111,13 @@ impl LockGuard {
         if !held.want() {
             return Ok((process, None));
         }
-        locked(&process.held).remove(&self.number);
-        let work: Work = match held.try_take() {
-            Some(held) => Box::pin(release(held)),
-            // Somebody extends it, or watches for its loss, until it is told.
-            None => {
-                let held = held.clone();
-                Box::pin(async move {
-                    match held.take().await {
-                        Some(held) => release(held).await,
-                        None => Ok(Answer::Nothing),
-                    }
-                })
-            }
+        // Until it is really begun an exit still finds it.
+        let releasing = Releasing {
+            process,
+            number: self.number,
+            held: held.clone(),
         };
+        let work: Work = Box::pin(release(releasing));
         Ok((process, Some(work)))
     }
 
@@ -154,10 +147,34 @@ impl LockGuard {
     }
 }
 
-async fn release(held: Held) -> Outcome {
-    let Held { guard, store } = held;
+/// A release that is on its way. When it is dropped before its end the lock is
+/// released in the background.
+struct Releasing {
+    process: &'static Process,
+    number: u64,
+    held: Arc<Lent<Held>>,
+}
+
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        locked(&self.process.held).remove(&self.number);
+        self.process.give_back(|| self.held.try_take());
+    }
+}
+
+async fn release(releasing: Releasing) -> Outcome {
+    // Dropped last: an exit waits until the guard has seen to its ticket.
+    let parting = releasing.process.parting.token();
+    let held = match releasing.held.try_take() {
+        Some(held) => Some(held),
+        // Somebody extends it, or watches for its loss, until it is told.
+        None => releasing.held.take().await,
+    };
+    let Some(Held { guard, store }) = held else {
+        return Ok(Answer::Nothing);
+    };
     let released = guard.release().await;
-    drop(store);
+    drop((store, parting));
     Ok(released.map(|()| Answer::Nothing)?)
 }
 
@@ -313,8 +330,10 @@ impl Drop for LockGuard {
         }
         let process = self.held.process();
         locked(&process.held).remove(&self.number);
+        let is_lost = self.last().is_lost;
+        process.give_back(|| held.try_take());
         // Of a lock that was lost nothing is left to be released.
-        if process.exiting.load(Ordering::Acquire) || self.last().is_lost {
+        if process.exiting.load(Ordering::Acquire) || is_lost {
             return;
         }
         let text = format!(

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
@@ -149,9 +150,12 @@ impl Operation {
                     waiters: bridge.waiters.clone(),
                 }
             }
-            Progress::Awaited(awaited) => match awaited.driven.slot.take() {
+            Progress::Awaited(awaited) => match awaited.driven.take() {
                 Some(outcome) => return Ok(Step::Done(outcome, then)),
-                // A task is only resumed when there is something: this is
+                None if process.exiting.load(Ordering::Acquire) => {
+                    return Err(Failure::Exiting.into());
+                }
+                // Its task is resumed only when the slot is filled: this is
                 // another one.
                 None => {
                     let progress = Progress::Awaited(awaited);

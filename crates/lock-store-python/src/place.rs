@@ -139,7 +139,7 @@ impl Place {
             return Ok(());
         };
         match (line.try_take(), process.running()) {
-            (Some(line), _) => drop(Ours::new(process, line)),
+            (Some(line), _) => process.give_back(|| line),
             // Somebody asks for its position, until told.
             (None, Some(runtime)) => {
                 let line = line.clone();
@@ -161,8 +161,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What is left is dropped with its fields.
-        let _ = self.want();
+        // One whose position is asked for is dropped by whoever asks.
+        if let Ok(Some(line)) = self.want() {
+            self.line.process().give_back(|| line.try_take());
+        }
     }
 }
 

@@ -10,14 +10,14 @@
 //! forks between the first importer and this process, one or two in practice.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use tokio::runtime::{EnterGuard, Handle};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -45,7 +45,8 @@ pub(crate) struct Process {
     pub(crate) held: Mutex<HashMap<u64, Weak<dyn GiveBack>>>,
     /// The stores that are open.
     pub(crate) stores: Mutex<Vec<Weak<Opened>>>,
-    /// Stores that nobody holds any more, but which give tickets back.
+    /// Whoever gives a ticket back just now, and stores that nobody holds any
+    /// more but which do: an exit waits for them.
     pub(crate) parting: TaskTracker,
     numbers: AtomicU64,
     next: OnceLock<Box<Process>>,
@@ -130,6 +131,16 @@ impl Process {
         self.engine.get().map(|engine| &engine.handle)
     }
 
+    /// Drops what may give a ticket back, so that an exit does not come in
+    /// between.
+    pub(crate) fn give_back<T>(&'static self, take: impl FnOnce() -> T) {
+        let parting = self.parting.token();
+        let entered = self.enter();
+        drop(take());
+        drop(entered);
+        drop(parting);
+    }
+
     /// Makes this thread one in which futures of the runtime may be polled and
     /// dropped.
     pub(crate) fn enter(&'static self) -> Option<EnterGuard<'static>> {
@@ -183,121 +194,41 @@ impl Engine {
     }
 }
 
-/// What an exit waits for: threads that are just about to begin something, or
-/// to take what came of it. From then on nobody passes.
-#[derive(Default)]
-pub(crate) struct Gate {
-    inside: AtomicUsize,
-}
-
-/// Whoever has it is waited for, so nothing that takes time is done with it.
-pub(crate) struct Inside<'g>(&'g Gate);
-
-impl Process {
-    /// Passes the gate; `None` when the process exits.
-    pub(crate) fn pass(&self) -> Option<Inside<'_>> {
-        // First counted, then asked: an exit asks the other way round.
-        self.gate.inside.fetch_add(1, Ordering::SeqCst);
-        let inside = Inside(&self.gate);
-        (!self.exiting.load(Ordering::SeqCst)).then_some(inside)
-    }
-
-    /// Closes the gate; `false` if it was closed before.
-    pub(crate) fn close(&self) -> bool {
-        !self.exiting.swap(true, Ordering::SeqCst)
-    }
-}
-
-impl Gate {
-    /// Waits until all who passed are through. They may need the interpreter
-    /// lock.
-    pub(crate) async fn all_are_through(&self) {
-        while self.inside.load(Ordering::SeqCst) > 0 {
-            tokio::time::sleep(A_MOMENT).await;
-        }
-    }
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// The futures that the runtime drives for Python.
+/// The futures that the runtime drives for Python, until Python has taken what
+/// became of them. Only touched with the interpreter lock, and at the exit.
 #[derive(Default)]
 pub(crate) struct UnderWay {
-    /// Without a handle while it is just being begun.
-    tasks: Mutex<HashMap<u64, Option<AbortHandle>>>,
-    /// Where their outcomes are left, until they are taken.
-    slots: Mutex<HashMap<u64, Weak<Slot>>>,
-    is_empty: Notify,
+    driven: Mutex<HashMap<u64, (AbortHandle, Arc<Slot>)>>,
+    tasks: TaskTracker,
 }
 
 impl UnderWay {
-    /// Begins a future, which calls [`remove`](Self::remove) when it is gone.
-    pub(crate) fn begin(&self, number: u64, spawn: impl FnOnce() -> AbortHandle) {
-        locked(&self.tasks).insert(number, None);
-        let task = spawn();
-        // It may be gone already.
-        if let Some(entry) = locked(&self.tasks).get_mut(&number) {
-            *entry = Some(task);
-        }
+    pub(crate) fn begin<F>(&self, runtime: &Handle, number: u64, slot: Arc<Slot>, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = self.tasks.spawn_on(task, runtime).abort_handle();
+        locked(&self.driven).insert(number, (task, slot));
     }
 
-    /// Forgets it, and stops it if it is not done.
-    pub(crate) fn abort(&self, number: u64) {
-        let task = locked(&self.tasks).remove(&number);
-        if let Some(Some(task)) = task {
+    /// Stops it, if it is not done.
+    pub(crate) fn end(&self, number: u64) {
+        let driven = locked(&self.driven).remove(&number);
+        if let Some((task, _)) = driven {
             task.abort();
         }
     }
 
-    pub(crate) fn remove(&self, number: u64) {
-        let mut tasks = locked(&self.tasks);
-        let removed = tasks.remove(&number);
-        let is_empty = tasks.is_empty();
-        drop(tasks);
-        drop(removed);
-        if is_empty {
-            self.is_empty.notify_waiters();
-        }
-    }
-
-    pub(crate) fn leave_outcome_in(&self, number: u64, slot: &Arc<Slot>) {
-        locked(&self.slots).insert(number, Arc::downgrade(slot));
-    }
-
-    pub(crate) fn outcome_is_taken(&self, number: u64) {
-        locked(&self.slots).remove(&number);
-    }
-
-    /// Drops the outcomes that nobody has taken, which gives back what is in
-    /// them.
-    pub(crate) fn drop_outcomes(&self) {
-        let slots: Vec<_> = locked(&self.slots).drain().collect();
-        for slot in slots.iter().filter_map(|(_, slot)| slot.upgrade()) {
+    /// Stops all, drops what Python did not take, and waits until no future is
+    /// left.
+    pub(crate) async fn end_all(&self) {
+        let driven = std::mem::take(&mut *locked(&self.driven));
+        for (task, slot) in driven.into_values() {
+            task.abort();
             drop(slot.abandon());
         }
-    }
-
-    /// Stops all, and waits until their futures are dropped.
-    pub(crate) async fn abort_all(&self) {
-        loop {
-            let is_empty = self.is_empty.notified();
-            tokio::pin!(is_empty);
-            is_empty.as_mut().enable();
-            {
-                let tasks = locked(&self.tasks);
-                if tasks.is_empty() {
-                    return;
-                }
-                for task in tasks.values().flatten() {
-                    task.abort();
-                }
-            }
-            is_empty.await;
-        }
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the outcome of a future is left for Python.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ impl Slot {
     /// What was in it is to be dropped by the caller.
     pub(crate) fn abandon(&self) -> Option<Outcome> {
         let content = std::mem::replace(&mut *locked(&self.content), Content::Abandoned);
+        // At the exit somebody may wait.
+        self.filled.notify_one();
         match content {
             Content::Filled(outcome) => Some(*outcome),
             Content::Empty | Content::Abandoned => None,
@@ -105,7 +108,6 @@ impl Driven {
         let (number, slot) = (process.next_number(), Slot::new());
         process.under_way.leave_outcome_in(number, &slot);
         let filler = Filler {
-            process,
             number,
             slot: slot.clone(),
             mailbox,
@@ -118,8 +120,7 @@ impl Driven {
             let outcome = work.await;
             filler.fill(outcome);
         };
-        let spawn = || runtime.spawn(task).abort_handle();
-        process.under_way.begin(number, spawn);
+        process.under_way.begin(runtime, number, slot.clone(), task);
         Self {
             process,
             number,
@@ -128,18 +129,31 @@ impl Driven {
     }
 }
 
+impl Driven {
+    /// What became of it, if it is done. With the interpreter lock, without
+    /// which an exit does not begin: what is taken here before that, is given
+    /// to Python before that.
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        let parting = self.process.parting.token();
+        let outcome = self.slot.take();
+        if self.process.exiting.load(Ordering::Acquire) {
+            self.process.give_back(|| outcome);
+            return None;
+        }
+        drop(parting);
+        outcome
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
-        let outcome = self.slot.abandon();
-        self.process.under_way.outcome_is_taken(self.number);
-        self.process.under_way.abort(self.number);
-        drop(outcome);
+        self.process.under_way.end(self.number);
+        self.process.give_back(|| self.slot.abandon());
     }
 }
 
 /// Fills the slot, whatever becomes of the future.
 struct Filler {
-    process: &'static Process,
     number: u64,
     slot: Arc<Slot>,
     mailbox: Option<Arc<Mailbox>>,
@@ -157,7 +171,6 @@ impl Filler {
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        self.process.under_way.remove(self.number);
         // Harmless when it is filled or abandoned.
         let failure = if std::thread::panicking() {
             Failure::Panicked

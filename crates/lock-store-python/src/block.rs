@@ -1,5 +1,6 @@
 //! Waiting in a thread.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -8,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::answer::Outcome;
 use crate::bridge::running_loop;
-use crate::process::{Inside, current};
+use crate::process::current;
 use crate::slot::Driven;
 
 /// How soon the main thread sees a Ctrl-C.
@@ -28,13 +29,12 @@ pub(crate) fn refuse_running_loop(py: Python<'_>, name: &str) -> PyResult<()> {
     }
 }
 
-/// Waits without the interpreter lock. `None` when the time is over. An exit
-/// waits for whoever has an outcome in hand.
+/// Waits without the interpreter lock. `None` when the time is over.
 pub(crate) fn wait(
     py: Python<'_>,
     driven: &Driven,
     timeout: Option<Duration>,
-) -> PyResult<Option<(Outcome, Inside<'static>)>> {
+) -> PyResult<Option<Outcome>> {
     let began = Instant::now();
     let until = timeout.and_then(|timeout| began.checked_add(timeout));
     let step = if is_main_thread(py)? { SIGNALS } else { LONG };
@@ -45,11 +45,13 @@ pub(crate) fn wait(
         if let Some(outcome) = driven.take() {
             return Ok(Some(outcome));
         }
-        drop(inside);
         // An error, such as KeyboardInterrupt, drops what is under way.
         py.check_signals()?;
         if until.is_some_and(|until| until <= Instant::now()) {
             return Ok(None);
+        }
+        if current().exiting.load(Ordering::Acquire) {
+            return Err(crate::error::Failure::Exiting.into());
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Before Python takes itself apart, what is held is given back, and every
 //! thread of ours ends: none may touch the interpreter later.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pyo3::prelude::*;

@@ -15,7 +15,7 @@ use crate::block;
 use crate::bridge::{Bridge, Waiters};
 use crate::error::Failure;
 use crate::locked;
-use crate::process::{Inside, Ours, Process};
+use crate::process::{Ours, Process};
 use crate::slot::Driven;
 
 /// A future with nothing of Python in it.
@@ -108,16 +108,6 @@ impl Operation {
         }
     }
 
-    /// From here on until it is dropped an exit waits for this thread.
-    fn pass(&self) -> PyResult<Inside<'static>> {
-        let process = locked(&self.state).process();
-        process.pass().ok_or_else(|| {
-            // Refused, it is over.
-            self.stop();
-            Failure::Exiting.into()
-        })
-    }
-
     fn put_back(&self, state: State) {
         let over = locked(&self.state).replace(state);
         drop(over);
@@ -188,7 +178,6 @@ impl Operation {
             // Refused, it is over: nobody is to await it any more.
             block::refuse_running_loop(py, self.name).inspect_err(|_| self.stop())?;
         }
-        let inside = self.pass()?;
         let (process, State { progress, then }) = self.state()?;
         let driven = match progress {
             Progress::Fresh(work) => {
@@ -207,9 +196,8 @@ impl Operation {
             }
             Progress::Over => return Err(self.used_up()),
         };
-        drop(inside);
         match block::wait(py, &driven, timeout)? {
-            Some((outcome, _inside)) => finish(py, outcome, then).map(Some),
+            Some(outcome) => finish(py, outcome, then).map(Some),
             None => {
                 let progress = Progress::Blocked(driven);
                 self.put_back(State { progress, then });
@@ -247,7 +235,6 @@ impl Operation {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let _inside = self.pass()?;
         match self.step(py)? {
             Step::Wait(future) => Ok(Some(future)),
             Step::Done(Ok(Answer::Nothing), Then::Nothing) => Ok(None),

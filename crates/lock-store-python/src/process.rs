@@ -37,7 +37,6 @@ pub(crate) struct Process {
     /// interpreter lock and keep it meanwhile.
     starting: Mutex<()>,
     pub(crate) exiting: AtomicBool,
-    pub(crate) gate: Gate,
     pub(crate) under_way: UnderWay,
     pub(crate) events: Events,
     pub(crate) courier: Courier,
@@ -56,9 +55,6 @@ struct Engine {
     handle: Handle,
     stop: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
-
-/// How long an exit waits before it looks again.
-const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// How long the runtime may take to end what cannot be stopped: asking for
 /// the address of a host.

@@ -106,7 +106,6 @@ impl Driven {
         mailbox: Option<Arc<Mailbox>>,
     ) -> Self {
         let (number, slot) = (process.next_number(), Slot::new());
-        process.under_way.leave_outcome_in(number, &slot);
         let filler = Filler {
             number,
             slot: slot.clone(),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::identity::ConversationId;
 use crate::store::Shared;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::wait::Entry;
 
 /// What has to be done when the time comes.
@@ -64,7 +64,7 @@ impl Alarms {
         };
         state.set.insert(key, alarm);
         if !state.running {
-            self.start(&mut state, store);
+            self.start(state, store);
         } else if state.sleeping_until.is_none_or(|sleeping| at < sleeping) {
             state.sleeping_until = Some(at);
             drop(state);
@@ -77,17 +77,19 @@ impl Alarms {
     /// in which it ran may be gone.
     pub(crate) fn keep_running(&self, store: &Weak<Shared>) {
         if self.stopped.load(Ordering::Acquire) {
-            let mut state = self.state.lock();
-            self.start(&mut state, store);
+            self.start(self.state.lock(), store);
         }
     }
 
-    fn start(&self, state: &mut State, store: &Weak<Shared>) {
+    fn start(&self, mut state: MutexGuard<'_, State>, store: &Weak<Shared>) {
         if !state.running
             && let Ok(runtime) = Handle::try_current()
         {
             state.running = true;
             self.stopped.store(false, Ordering::Release);
+            // A runtime that is shutting down drops the task here and now, and
+            // the task then says that it does not run.
+            drop(state);
             runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
         }
     }

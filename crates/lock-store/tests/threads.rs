@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use lock_store::{InMemoryLockStore, LockStore, Timing};
 use tokio::task::{JoinSet, yield_now};
 
@@ -109,4 +109,35 @@ async fn the_order_of_tickets_is_the_order_of_service() {
     store.close().await.unwrap();
     let left: Vec<_> = store.conversations().try_collect().await.unwrap();
     assert!(left.is_empty());
+}
+
+/// Whoever asks for a ticket while its runtime is shutting down, as a task that
+/// is dropped may: what it starts is dropped there and then.
+#[test]
+fn a_runtime_that_shuts_down_may_still_be_asked() {
+    struct Asks(LockStore);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let ticket = self.0.take_ticket("a").into_future();
+            let place = ticket.now_or_never().unwrap().unwrap();
+            let waits = place.wait().now_or_never();
+            assert!(waits.is_none(), "somebody else is served");
+        }
+    }
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = LockStore::in_memory();
+        let held = store.lock("a").into_future().now_or_never();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let asks = Asks(store.clone());
+        runtime.spawn(async move {
+            let _asks = asks;
+            std::future::pending::<()>().await;
+        });
+        drop(runtime);
+        drop(held);
+        done.send(store.get_lock("a").now_or_never().unwrap().unwrap())
+    });
+    let left = ended.recv_timeout(Duration::from_secs(60));
+    assert_eq!(left.expect("it hangs"), None);
 }

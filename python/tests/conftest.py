@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lock_store import Lock, LockGuard, LockStore
+from lock_store import Lock, LockGuard, LockStore, LockTimeout
 
 #: How long a test waits for what must happen: far longer than it takes.
 PATIENCE = 30.0
@@ -208,3 +208,8 @@ async def until(condition: Callable[[], Any]) -> None:
 async def tickets(store: LockStore, id: str) -> int:
     lock = await store.get_lock(id)
     return 0 if lock is None else len(lock)
+
+
+async def refused(face: Face, store: LockStore, wait: float) -> None:
+    with pytest.raises(LockTimeout):
+        await face.lock(store.lock("a", wait_timeout=wait))

@@ -90,7 +90,11 @@ impl Alarms {
             // A runtime that is shutting down drops the task here and now, and
             // the task then says that it does not run.
             drop(state);
-            runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
+            let running = Running {
+                store: store.clone(),
+                begun: false,
+            };
+            runtime.spawn(keep_time(running, self.earlier.clone()));
         }
     }
 
@@ -126,11 +130,15 @@ impl Alarms {
 
 /// Says that no task runs when the task ends, also when its runtime does: a
 /// store may outlive the runtime in which it was first used.
-struct Running(Weak<Shared>);
+struct Running {
+    store: Weak<Shared>,
+    /// Whether the task was ever polled.
+    begun: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(store) = self.0.upgrade() else {
+        let Some(store) = self.store.upgrade() else {
             return;
         };
         let mut state = store.alarms.state.lock();
@@ -139,18 +147,29 @@ impl Drop for Running {
         let is_needed = !state.set.is_empty();
         drop(state);
         // Whoever is polled next, in a runtime that is alive, starts it anew.
-        if is_needed {
+        if !is_needed {
+            return;
+        }
+        let wake_all = move || {
             for entry in store.lines.all() {
                 entry.wake();
             }
+        };
+        if self.begun {
+            wake_all();
+        } else {
+            // Whoever started it may be here, with a line in its hands. If
+            // there is no thread to be had, the next look does it.
+            let _ = std::thread::Builder::new().spawn(wake_all);
         }
     }
 }
 
-async fn keep_time(running: Running, earlier: Arc<Notify>) {
+async fn keep_time(mut running: Running, earlier: Arc<Notify>) {
+    running.begun = true;
     loop {
         let next = {
-            let Some(store) = running.0.upgrade() else {
+            let Some(store) = running.store.upgrade() else {
                 return;
             };
             let due = store.alarms.take_due(Instant::now());

@@ -42,6 +42,8 @@ pub(crate) struct Alarms {
     earlier: Arc<Notify>,
     /// Whether the task ran and ended.
     stopped: AtomicBool,
+    /// Whether the task is just being started.
+    starting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -90,11 +92,9 @@ impl Alarms {
             // A runtime that is shutting down drops the task here and now, and
             // the task then says that it does not run.
             drop(state);
-            let running = Running {
-                store: store.clone(),
-                begun: false,
-            };
-            runtime.spawn(keep_time(running, self.earlier.clone()));
+            self.starting.store(true, Ordering::Release);
+            runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
+            self.starting.store(false, Ordering::Release);
         }
     }
 
@@ -130,15 +130,11 @@ impl Alarms {
 
 /// Says that no task runs when the task ends, also when its runtime does: a
 /// store may outlive the runtime in which it was first used.
-struct Running {
-    store: Weak<Shared>,
-    /// Whether the task was ever polled.
-    begun: bool,
-}
+struct Running(Weak<Shared>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(store) = self.store.upgrade() else {
+        let Some(store) = self.0.upgrade() else {
             return;
         };
         let mut state = store.alarms.state.lock();
@@ -150,26 +146,26 @@ impl Drop for Running {
         if !is_needed {
             return;
         }
+        let is_starting = store.alarms.starting.load(Ordering::Acquire);
         let wake_all = move || {
             for entry in store.lines.all() {
                 entry.wake();
             }
         };
-        if self.begun {
-            wake_all();
-        } else {
-            // Whoever started it may be here, with a line in its hands. If
-            // there is no thread to be had, the next look does it.
+        if is_starting {
+            // Whoever starts it may be here, with a line in its hands. If there
+            // is no thread to be had, the next look does it.
             let _ = std::thread::Builder::new().spawn(wake_all);
+        } else {
+            wake_all();
         }
     }
 }
 
-async fn keep_time(mut running: Running, earlier: Arc<Notify>) {
-    running.begun = true;
+async fn keep_time(running: Running, earlier: Arc<Notify>) {
     loop {
         let next = {
-            let Some(store) = running.store.upgrade() else {
+            let Some(store) = running.0.upgrade() else {
                 return;
             };
             let due = store.alarms.take_due(Instant::now());

@@ -42,8 +42,6 @@ pub(crate) struct Alarms {
     earlier: Arc<Notify>,
     /// Whether the task ran and ended.
     stopped: AtomicBool,
-    /// Whether the task is just being started.
-    starting: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -92,9 +90,13 @@ impl Alarms {
             // A runtime that is shutting down drops the task here and now, and
             // the task then says that it does not run.
             drop(state);
-            self.starting.store(true, Ordering::Release);
-            runtime.spawn(keep_time(Running(store.clone()), self.earlier.clone()));
-            self.starting.store(false, Ordering::Release);
+            let is_started = Arc::new(AtomicBool::new(false));
+            let running = Running {
+                store: store.clone(),
+                is_started: is_started.clone(),
+            };
+            runtime.spawn(keep_time(running, self.earlier.clone()));
+            is_started.store(true, Ordering::Release);
         }
     }
 
@@ -130,11 +132,15 @@ impl Alarms {
 
 /// Says that no task runs when the task ends, also when its runtime does: a
 /// store may outlive the runtime in which it was first used.
-struct Running(Weak<Shared>);
+struct Running {
+    store: Weak<Shared>,
+    /// Whether whoever started the task is done with that.
+    is_started: Arc<AtomicBool>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(store) = self.0.upgrade() else {
+        let Some(store) = self.store.upgrade() else {
             return;
         };
         let mut state = store.alarms.state.lock();
@@ -146,18 +152,17 @@ impl Drop for Running {
         if !is_needed {
             return;
         }
-        let is_starting = store.alarms.starting.load(Ordering::Acquire);
         let wake_all = move || {
             for entry in store.lines.all() {
                 entry.wake();
             }
         };
-        if is_starting {
+        if self.is_started.load(Ordering::Acquire) {
+            wake_all();
+        } else {
             // Whoever starts it may be here, with a line in its hands. If there
             // is no thread to be had, the next look does it.
             let _ = std::thread::Builder::new().spawn(wake_all);
-        } else {
-            wake_all();
         }
     }
 }
@@ -165,7 +170,7 @@ impl Drop for Running {
 async fn keep_time(running: Running, earlier: Arc<Notify>) {
     loop {
         let next = {
-            let Some(store) = running.0.upgrade() else {
+            let Some(store) = running.store.upgrade() else {
                 return;
             };
             let due = store.alarms.take_due(Instant::now());

@@ -259,19 +259,19 @@ impl Shared {
     fn on_gone(&self, entry: &Entry) {
         let conversation = &entry.conversation;
         let now = Instant::now();
-        // A ticket that waited too long goes from the storage as well: whoever
-        // is told of that before its own timer rings has waited too long, too.
-        if entry.gives_up_at().is_some_and(|until| until <= now) && entry.time_out().is_some() {
-            self.lines.remove(conversation, entry.owner, self);
-            self.lines.head_dies_at(conversation, now, now, self);
-            return;
-        }
         let kind = if entry.is_held() {
             LockErrorKind::Lost
         } else {
             LockErrorKind::Gone
         };
-        self.end(entry, LockError::new(kind).for_conversation(conversation));
+        // A ticket that waited too long goes from the storage as well: whoever
+        // is told of that before its own timer rings has waited too long, too.
+        let is_over = entry.gives_up_at().is_some_and(|until| until <= now);
+        if is_over && entry.time_out().is_some() {
+            self.lines.remove(conversation, entry.owner, self);
+        } else {
+            self.end(entry, LockError::new(kind).for_conversation(conversation));
+        }
         // Where one went, its neighbours may have gone too.
         if kind == LockErrorKind::Gone {
             self.lines.head_dies_at(conversation, now, now, self);

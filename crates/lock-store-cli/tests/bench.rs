@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use bench::{SHORT, document, fit_together, is_empty, run, run_on, sum};
 use common::{Ended, Place, until};
-use redis_fixture::{Cluster, Sentinels, Server};
+use redis_fixture::{Cluster, Sentinels, Server, documented_rights};
 
 #[test]
 fn people_get_a_table_and_histograms() {
@@ -198,14 +198,11 @@ fn it_works_on_a_cluster() {
     }
 }
 
-/// The rights that the documentation names, but for another prefix.
-const RIGHTS: &str = "resetkeys ~bot:* resetchannels &bot:* -@all +hello +auth +ping +select \
-     +script|load +evalsha +eval +time +rpush +lpop +rpop +lindex +lrange +llen +lset +lrem \
-     +ltrim +del +pexpire +pttl +publish +subscribe +scan";
-
 #[test]
 fn a_user_who_may_touch_its_prefix_only_can_run_it() {
-    let server = Server::builder().acl_user("bot", "secret", RIGHTS).start();
+    // Those of the documentation, for another prefix.
+    let rights = documented_rights("bot").replace("lock-store:", "bot:");
+    let server = Server::builder().acl_user("bot", "secret", &rights).start();
     let place = Place::new();
     let (url, rest) = (server.url(), "  username: bot\n  password: secret\n");
     let block = |prefix| format!("  url: {url}\n{rest}  key_prefix: {prefix}\n");

@@ -14,7 +14,7 @@ use lock_store::{
     Backend as _, ConversationId, DeploymentMode, Issue, LockStore, RedisConfig, RedisLockStore,
 };
 use nix::sys::signal::Signal;
-use redis_fixture::{Cluster, Server};
+use redis_fixture::{Cluster, Server, documented_rights};
 use tokio::runtime::Runtime;
 
 use common::FOR_EVER;
@@ -146,7 +146,7 @@ fn all_masters_of_a_cluster_count() {
         ),
     );
     let arguments = ["export", "--listen", "127.0.0.1:0", "--min-interval", "0"];
-    let command = scraping::command(&place, &arguments);
+    let command = common::bare(&place, &arguments);
     let exporter = Scraped::started(place, command);
     let _held = runtime.block_on(async {
         let mut held = Vec::new();
@@ -232,7 +232,7 @@ fn scrapes_share_a_survey() {
 #[test]
 fn without_the_right_to_ask_the_server_its_figures_are_missing() {
     let server = Server::builder()
-        .acl_user("bot", "secret", scraping::RIGHTS)
+        .acl_user("bot", "secret", documented_rights("bot"))
         .start();
     let url = server.url().replace("://", "://bot:secret@");
     let exporter = Scraped::export(&url, NO_CACHE);

@@ -8,13 +8,13 @@ mod scraping;
 use std::net::TcpListener;
 
 use common::Place;
-use redis_fixture::Server;
+use redis_fixture::{Server, documented_rights};
 
 /// Asserts that it refused with one line that has all these texts.
 #[track_caller]
 fn refuses(place: &Place, arguments: &[&str], texts: &[&str]) {
     let arguments = [&["export"], arguments].concat();
-    let mut command = scraping::command(place, &arguments);
+    let mut command = common::bare(place, &arguments);
     let ended = place.start(&mut command).ended();
     ended.says(2, texts);
     assert_eq!(ended.stdout, "");
@@ -68,7 +68,7 @@ fn without_a_redis_it_does_not_start() {
 #[test]
 fn a_right_that_is_missing_is_named() {
     let place = Place::new();
-    let rights = scraping::RIGHTS.replace(" +scan", "");
+    let rights = documented_rights("bot").replace(" +scan", "");
     let server = Server::builder().acl_user("bot", "s3cr3t", &rights).start();
     let url = server.url().replace("://", "://bot:s3cr3t@");
     let arguments = ["--listen", "127.0.0.1:0", "--redis", &url];
@@ -86,7 +86,7 @@ fn times_have_a_range() {
 fn its_help_has_examples_and_exit_codes() {
     let place = Place::new();
     for (option, more) in [("-h", "Examples:"), ("--help", "Exit codes:")] {
-        let mut command = scraping::command(&place, &["export", option]);
+        let mut command = common::bare(&place, &["export", option]);
         let ended = place.start(&mut command).ended();
         assert_eq!(ended.status.code(), Some(0));
         let example = "lock-store export --listen 127.0.0.1:9465";

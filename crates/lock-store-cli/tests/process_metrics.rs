@@ -133,7 +133,7 @@ fn exec_serves_its_own_too() {
     let place = Place::new();
     let (url, script) = (server.url(), wait_for("go"));
     let arguments = ["exec", "a", "--metrics", "127.0.0.1:0", "--redis", &url];
-    let command = scraping::command(
+    let command = common::bare(
         &place,
         &[&arguments[..], &["--", "sh", "-c", &script]].concat(),
     );

@@ -10,19 +10,12 @@ use std::sync::Arc;
 
 use lock_store::testing::Storage;
 use lock_store::{DeploymentMode, Layout, RedisConfig};
-use redis_fixture::{Certificates, ClientCertificate, Cluster, Sentinels, Server};
+use redis_fixture::{
+    Certificates, ClientCertificate, Cluster, Sentinels, Server, documented_rights,
+};
 use secrecy::SecretString;
 
 use support::redis::{Common, PATIENCE, at, own_prefix, store};
-
-/// The rights that docs/REDIS.md names for this user, and no others.
-fn documented_rights(user: &str) -> String {
-    let page = include_str!("../../../docs/REDIS.md");
-    let begin = format!("ACL SETUSER {user} ");
-    let line = page.lines().find(|line| line.starts_with(&begin)).unwrap();
-    let (_, rules) = line.split_once(">PASSWORD ").unwrap();
-    rules.to_owned()
-}
 
 /// What it names besides for a cluster.
 fn documented_rights_in_a_cluster() -> &'static str {
@@ -175,7 +168,7 @@ mod rasas_layout_with_least_rights {
     fn acl() -> Storage {
         // The defaults, as the page has them.
         let server = Server::builder()
-            .acl_user("rasa", "swordfish", &documented_rights("rasa"))
+            .acl_user("rasa", "swordfish", documented_rights("rasa"))
             .without_default_user()
             .start();
         let redis = RedisConfig {

@@ -110,11 +110,10 @@ mod rights {
 
     /// What that user needs.
     fn documented(user: &str) -> Vec<String> {
-        let page = include_str!("../../../docs/REDIS.md");
-        let begin = format!("ACL SETUSER {user} ");
-        let line = page.lines().find(|line| line.starts_with(&begin)).unwrap();
-        let (_, rules) = line.split_once(">PASSWORD ").unwrap();
-        rules.split(' ').map(str::to_owned).collect()
+        redis_fixture::documented_rights(user)
+            .split(' ')
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The same, less those rules.

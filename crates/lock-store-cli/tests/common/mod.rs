@@ -64,17 +64,8 @@ impl Place {
 
     /// `lock-store process` with these arguments, not yet started.
     pub(crate) fn command<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lock-store"));
-        command
-            .arg("process")
-            .args(arguments)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(File::create(self.path("stdout")).unwrap())
-            .stderr(File::create(self.path("stderr")).unwrap());
-        for name in ["RUST_LOG", "TICKET_LOCK_LIFETIME"] {
-            command.env_remove(name);
-        }
+        let mut command = bare(self, &["process"]);
+        command.args(arguments);
         for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
@@ -99,6 +90,21 @@ impl Place {
         let script = ["--", "sh", "-c", script];
         self.process(&[options, &script].concat())
     }
+}
+
+/// `lock-store ARGUMENTS`, not yet started.
+pub(crate) fn bare(place: &Place, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lock-store"));
+    command
+        .args(arguments)
+        .current_dir(&place.folder)
+        .stdin(Stdio::null())
+        .stdout(File::create(place.path("stdout")).unwrap())
+        .stderr(File::create(place.path("stderr")).unwrap());
+    for name in ["RUST_LOG", "TICKET_LOCK_LIFETIME", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command
 }
 
 impl Running {

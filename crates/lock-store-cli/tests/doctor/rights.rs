@@ -1,6 +1,6 @@
 //! What a user may not do.
 
-use redis_fixture::Server;
+use redis_fixture::{Server, documented_rights};
 
 use crate::support::{Found, SECRET, doctor, healthy, redis};
 
@@ -8,12 +8,10 @@ const USER: &str = "bot";
 
 /// What docs/REDIS.md says that a user needs.
 fn documented() -> Vec<String> {
-    let page = include_str!("../../../../docs/REDIS.md");
-    let line = page
-        .lines()
-        .find(|line| line.starts_with("ACL SETUSER bot "));
-    let (_, rules) = line.unwrap().split_once(">PASSWORD ").unwrap();
-    rules.split(' ').map(str::to_owned).collect()
+    documented_rights(USER)
+        .split(' ')
+        .map(str::to_owned)
+        .collect()
 }
 
 fn server() -> Server {

@@ -3,8 +3,7 @@
 #![allow(dead_code)] // not every test file needs all of it
 #![allow(clippy::unwrap_used)]
 
-use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use lock_store::{
@@ -14,6 +13,7 @@ use redis_fixture::Server;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
+pub(crate) use super::common::bare;
 use super::common::{Ended, FOR_EVER, Place, Running};
 
 pub(crate) struct Fleet {
@@ -112,21 +112,6 @@ impl Fleet {
         let id = seen.lock.conversation_id();
         assert!(self.block_on(self.redis.take_away(id, head)).unwrap());
     }
-}
-
-/// `lock-store ARGUMENTS`, not yet started.
-pub(crate) fn bare(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lock-store"));
-    command
-        .args(arguments)
-        .current_dir(place.path(""))
-        .stdin(Stdio::null())
-        .stdout(File::create(place.path("stdout")).unwrap())
-        .stderr(File::create(place.path("stderr")).unwrap());
-    for name in ["RUST_LOG", "TICKET_LOCK_LIFETIME", "NO_COLOR"] {
-        command.env_remove(name);
-    }
-    command
 }
 
 /// The lines of JSON on standard output.

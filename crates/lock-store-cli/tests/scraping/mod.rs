@@ -6,33 +6,11 @@
 pub(crate) mod prometheus;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::common::{FOR_EVER, Place, Running, until};
-
-/// The rights that docs/REDIS.md lists.
-pub(crate) const RIGHTS: &str = "~lock-store:* resetchannels &lock-store:* -@all +hello +auth \
-    +ping +select +script|load +evalsha +eval +time +rpush +lpop +rpop +lindex +lrange +llen +lset \
-    +lrem +ltrim +del +pexpire +pttl +publish +subscribe +scan";
-
-/// `lock-store` with these arguments, not yet started.
-pub(crate) fn command(place: &Place, arguments: &[&str]) -> Command {
-    // As for `process`, with another subcommand.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lock-store"));
-    command
-        .args(arguments)
-        .current_dir(place.path(""))
-        .stdin(Stdio::null())
-        .stdout(File::create(place.path("stdout")).unwrap())
-        .stderr(File::create(place.path("stderr")).unwrap());
-    for name in ["RUST_LOG", "TICKET_LOCK_LIFETIME"] {
-        command.env_remove(name);
-    }
-    command
-}
+use crate::common::{FOR_EVER, Place, Running, bare, until};
 
 /// Something that serves metrics.
 pub(crate) struct Scraped {
@@ -46,7 +24,7 @@ impl Scraped {
     pub(crate) fn export(url: &str, options: &[&str]) -> Self {
         let place = Place::new();
         let begin = ["export", "--listen", "127.0.0.1:0", "--redis", url];
-        let command = command(&place, &[&begin, options].concat());
+        let command = bare(&place, &[&begin, options].concat());
         Self::started(place, command)
     }
 

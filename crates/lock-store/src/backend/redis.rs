@@ -149,10 +149,12 @@ impl RedisLockStore {
         let (key, channel) = (steps.keys.queue(&id), steps.keys.channel_for(&id, client));
         let check = steps.scripts.check(&key, &channel);
         let answer = within(steps.timeout(), check.query_async(&mut live.connection)).await;
-        match answer {
+        let refusal = answer.and_then(|answer| {
+            let refusal: String = redis::from_redis_value(steps.scripts.answer(&Ask::Get, answer))?;
+            Ok(refusal)
+        });
+        match refusal {
             Ok(refusal) => {
-                let refusal = redis::from_redis_value(steps.scripts.answer(&Ask::Get, refusal));
-                let refusal: String = refusal.unwrap_or_default();
                 if refusal.is_empty() {
                     return self.check_by_hash(&key, &mut live).await;
                 }

@@ -14,7 +14,7 @@ use super::link::{Link, Live};
 use super::route::Links;
 use super::scripts::{Ask, Times};
 use super::steps::Steps;
-use super::trouble::{Trouble, Verdict, judge, plain};
+use super::trouble::{Trouble, Verdict, is_unknown_script, judge, plain};
 use crate::backend::Conversations;
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -127,9 +127,7 @@ async fn summaries(steps: &Steps, page: &Page) -> Result<Summaries, LockError> {
     let mut answers = within(steps.timeout(), answers)
         .await
         .map_err(unavailable)?;
-    let is_unknown =
-        |answer: &Value| matches!(answer, Value::ServerError(e) if e.code() == "NOSCRIPT");
-    if answers.iter().any(is_unknown) {
+    if answers.iter().any(is_unknown_script) {
         let again = ask_for_all(steps, &page.ids, &mut live, true);
         answers = within(steps.timeout(), again).await.map_err(unavailable)?;
     }

@@ -17,7 +17,7 @@ use super::connect::{Node, within};
 use super::link::Link;
 use super::scripts::{Ask, Times, read_claim};
 use super::steps::Steps;
-use super::trouble::{Verdict, judge};
+use super::trouble::is_unknown_script;
 use crate::backend::{Claim, Claimed};
 use crate::error::LockError;
 use crate::identity::ConversationId;
@@ -183,11 +183,4 @@ async fn confirm_batch(
     Ok(outcomes
         .map(|(asked, reply)| outcome(asked, reply))
         .collect())
-}
-
-fn is_unknown_script(reply: &Value) -> bool {
-    let Value::ServerError(error) = reply else {
-        return false;
-    };
-    matches!(judge(&error.clone().into()), Verdict::NoScript)
 }

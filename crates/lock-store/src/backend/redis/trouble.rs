@@ -1,6 +1,6 @@
 //! What goes wrong with Redis, told apart by what can be done about it.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::connect::Node;
 use crate::error::LockError;
@@ -270,6 +270,14 @@ pub(super) fn judge(error: &RedisError) -> Verdict {
         }
         _ => Verdict::Refused,
     }
+}
+
+/// Whether this reply says that the server does not know a script (any more).
+pub(super) fn is_unknown_script(reply: &Value) -> bool {
+    let Value::ServerError(error) = reply else {
+        return false;
+    };
+    matches!(judge(&error.clone().into()), Verdict::NoScript)
 }
 
 /// The error for a caller.

@@ -174,6 +174,8 @@ fn refusal(reply: &Reply) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use redis_fixture::documented_rights;
+
     use super::*;
     use crate::config::RedisConfig;
 
@@ -190,10 +192,7 @@ mod tests {
     #[test]
     fn the_rights_are_those_of_the_documentation() {
         let page = include_str!("../../../../../../docs/REDIS.md");
-        let line = page
-            .lines()
-            .find(|line| line.starts_with("ACL SETUSER bot "));
-        let (_, documented) = line.unwrap().split_once("-@all ").unwrap();
+        let (_, documented) = documented_rights("bot").split_once("-@all ").unwrap();
         for (mode, more, without) in [
             (DeploymentMode::Standard, &["+wait"][..], &[][..]),
             (DeploymentMode::Sentinel, &["+wait", "+role"], &[]),
@@ -227,11 +226,7 @@ mod tests {
 
     #[test]
     fn so_are_those_in_rasas_layout() {
-        let page = include_str!("../../../../../../docs/REDIS.md");
-        let line = page
-            .lines()
-            .find(|line| line.starts_with("ACL SETUSER rasa "));
-        let (_, documented) = line.unwrap().split_once("-@all ").unwrap();
+        let (_, documented) = documented_rights("rasa").split_once("-@all ").unwrap();
         let mut expected: Vec<_> = documented.split(' ').collect();
         expected.retain(|rule| !["+hello", "+auth"].contains(rule));
         expected.sort_unstable();

@@ -20,6 +20,7 @@ mod log;
 mod metrics;
 mod pages;
 mod patient;
+mod pauses;
 mod people;
 mod process;
 mod program;

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use lock_store::{LockError, LockErrorKind, LockGuard, LockStore};
 
 use crate::args::ExecArgs;
-
-/// Between two requests that were refused.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+use crate::pauses::Pauses;
 
 pub(super) enum NotAcquired {
     /// It is somebody else's, for longer than we wait.
@@ -31,7 +28,7 @@ pub(super) async fn acquire(store: &LockStore, args: &ExecArgs) -> Result<LockGu
 async fn wait(store: &LockStore, args: &ExecArgs) -> Result<LockGuard, NotAcquired> {
     let since = Instant::now();
     let limit = args.wait_timeout.unwrap_or(Duration::MAX);
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::new();
     loop {
         let left = limit.saturating_sub(since.elapsed());
         let asked = store
@@ -44,10 +41,11 @@ async fn wait(store: &LockStore, args: &ExecArgs) -> Result<LockGuard, NotAcquir
             Err(error) if error.is_timed_out() => {
                 return Err(NotAcquired::Conflict(timed_out(args)));
             }
-            Err(error) if may_pass(&error) && pause < limit.saturating_sub(since.elapsed()) => {
+            Err(error)
+                if may_pass(&error) && pauses.fits_into(limit.saturating_sub(since.elapsed())) =>
+            {
                 tracing::warn!(target: "lock_store", %error, "asking again for the lock");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pauses.pause().await;
             }
             Err(error) => return Err(NotAcquired::Failed(error)),
         }

@@ -16,11 +16,8 @@ use tokio::sync::mpsc;
 
 use super::message::Message;
 use super::stop::NotBegun;
+use crate::pauses::Pauses;
 use crate::settings::TicketOptions;
-
-/// Between two requests for a ticket that was refused.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The shortest time in which a ticket can be asked for.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -186,7 +183,7 @@ async fn ask(
     options: TicketOptions,
     since: Instant,
 ) -> Taken {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::new();
     let mut not_replicated = None;
     loop {
         let wait = options.wait_left(since);
@@ -203,10 +200,9 @@ async fn ask(
             .keep_alive(options.keep_alive)
             .await;
         match taken {
-            Err(error) if may_pass(&error) && pause < options.wait_left(since) => {
+            Err(error) if may_pass(&error) && pauses.fits_into(options.wait_left(since)) => {
                 tracing::info!(%error, "asking again for a ticket");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pauses.pause().await;
                 if error.kind() == LockErrorKind::NotReplicated {
                     not_replicated = Some(error);
                 }

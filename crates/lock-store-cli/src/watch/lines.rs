@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::looker::{Looker, News};
 use super::model::{Figures, Model};
 use super::signals::{self, Signals, Wanted};
+use crate::process::interrupt::exit_code;
 
 /// A line.
 #[derive(Debug, Serialize)]
@@ -96,7 +97,7 @@ pub(crate) async fn run(
             tokio::select! {
                 news = looker.next() => break news?,
                 wanted = signals.next() => match wanted {
-                    Wanted::End(signal) => return Ok(signals::exit_code(signal)),
+                    Wanted::End(signal) => return Ok(exit_code(signal)),
                     Wanted::Suspend => signals::stop_here().context("it cannot be suspended")?,
                     Wanted::Continue => {}
                 },

@@ -16,6 +16,7 @@ use super::signals::{self, Signals, Wanted};
 use super::terminal::{self, Stage};
 use super::text;
 use super::view::{self, Theme};
+use crate::process::interrupt::exit_code;
 
 /// How often what is shown about time is drawn anew.
 const TICK: Duration = Duration::from_millis(250);
@@ -105,7 +106,7 @@ impl Live {
                 self.app.released(&release, outcome);
                 self.looker.at_once();
             }
-            Happened::Signal(Wanted::End(signal)) => return Ok(Some(signals::exit_code(signal))),
+            Happened::Signal(Wanted::End(signal)) => return Ok(Some(exit_code(signal))),
             Happened::Signal(Wanted::Suspend) => suspend()?,
             Happened::Signal(Wanted::Continue) => stage.back()?,
             Happened::Event(_) | Happened::Time => {}
@@ -128,7 +129,7 @@ impl Live {
             Action::Nothing => {}
             Action::Quit => return Ok(Some(0)),
             Action::Interrupt => {
-                return Ok(Some(signals::exit_code(nix::sys::signal::SIGINT as i32)));
+                return Ok(Some(exit_code(nix::sys::signal::SIGINT as i32)));
             }
             Action::Suspend if terminal::can_suspend() => suspend()?,
             Action::Suspend => {

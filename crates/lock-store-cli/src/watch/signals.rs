@@ -50,8 +50,3 @@ impl Signals {
 pub(crate) fn stop_here() -> io::Result<()> {
     Ok(nix_signal::raise(nix_signal::SIGSTOP)?)
 }
-
-/// The exit code of what a signal ended, as shells have it.
-pub(crate) fn exit_code(signal: i32) -> u8 {
-    u8::try_from(128 + signal).unwrap_or(u8::MAX)
-}

@@ -17,7 +17,7 @@ use lock_store::{
 use redis_fixture::{Connection, Server};
 use serde_json::{Value, json};
 
-use support::redis::{PATIENCE, aside, at, nothing_left_at, store};
+use support::redis::{PATIENCE, aside, at, holds_soon, nothing_left_at, store};
 
 const KEY: &str = "lock:a";
 
@@ -184,6 +184,37 @@ async fn whoever_holds_keeps_its_lock_when_rasa_writes() {
     rasa.update_lock();
     // Given back by its owner, whatever Rasa made of it.
     next.release().await.unwrap();
+    nothing_left_at(&server).await;
+}
+
+/// When calls may have been missed, holders see whether they still hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_looks_knows_its_ticket_whatever_rasa_made_of_it() {
+    let server = Server::start();
+    let (store, mut rasa) = (ours(&server).await, Rasa::at(&server));
+    let guard = store.lock("a").await.unwrap();
+    for _ in 0..3 {
+        rasa.update_lock();
+        let lock = store.get_lock("a").await.unwrap().unwrap();
+        let ticket = lock.tickets().next().unwrap();
+        assert_eq!(ticket.fencing_token, guard.fencing_token());
+        assert_eq!(ticket.owner.unwrap().client, store.client_id());
+        let looks = || {
+            let stats = server.command(&["INFO", "commandstats"]).text();
+            let of_get = stats
+                .lines()
+                .find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+            of_get.map_or(0, |calls| {
+                calls.split(',').next().unwrap().parse::<u64>().unwrap()
+            })
+        };
+        let before = aside(looks);
+        aside(|| server.command(&["CLIENT", "KILL", "TYPE", "pubsub"])).integer();
+        holds_soon("the holder has looked", || looks() > before).await;
+    }
+    guard.extend(PATIENCE).await.unwrap();
+    assert!(!guard.is_lost());
+    guard.release().await.unwrap();
     nothing_left_at(&server).await;
 }
 

@@ -150,7 +150,8 @@ impl RedisLockStore {
         let check = steps.scripts.check(&key, &channel);
         let answer = within(steps.timeout(), check.query_async(&mut live.connection)).await;
         let refusal = answer.and_then(|answer| {
-            let refusal: String = redis::from_redis_value(steps.scripts.answer(&Ask::Get, answer))?;
+            let refusal: String =
+                redis::from_redis_value(steps.scripts.answer(&Ask::Get, &key, answer))?;
             Ok(refusal)
         });
         match refusal {

@@ -183,7 +183,7 @@ fn summary(
     now: Timestamp,
 ) -> Result<Option<LockSummary>, LockError> {
     let key = steps.keys.queue(id);
-    let first = steps.scripts.answer(&Ask::Get, first);
+    let first = steps.scripts.answer(&Ask::Get, &key, first);
     let elements: Vec<Vec<u8>> = match first {
         Value::ServerError(error) => {
             let error = RedisError::from(error);

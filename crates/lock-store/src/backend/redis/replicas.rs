@@ -171,7 +171,7 @@ async fn confirm_batch(
     };
     let outcome = |asked: &Asked, reply: Value| {
         let ask = Ask::Claim(asked.claim.clone());
-        match read_claim(steps.scripts.answer(&ask, reply)).map(|answer| answer.of) {
+        match read_claim(steps.scripts.answer(&ask, &asked.key, reply)).map(|answer| answer.of) {
             Some(Claimed::Served { .. }) if have >= needed => Ok(()),
             Some(Claimed::Served { .. }) => Err(format!(
                 "{have} of {needed} replicas have acknowledged it in time"

@@ -178,9 +178,9 @@ impl Scripts {
     }
 
     /// What a step answered, without what the layout added.
-    pub(super) fn answer(&self, ask: &Ask, reply: Value) -> Value {
+    pub(super) fn answer(&self, ask: &Ask, key: &str, reply: Value) -> Value {
         match &self.rasa {
-            Some(rasa) => rasa.answer(ask, reply),
+            Some(rasa) => rasa.answer(ask, key, reply),
             None => reply,
         }
     }

@@ -107,13 +107,13 @@ impl Steps {
                 // What is not a list has to be known to the letter the next
                 // time; so the answer counts even if its caller goes away.
                 let (scripts, links) = (self.scripts.clone(), links.clone());
-                let (id, ask) = (id.clone(), ask.clone());
+                let (id, ask, key) = (id.clone(), ask.clone(), key.clone());
                 let mut live = live.clone();
                 let answered = see_through(async move {
                     let link = link_for(&links, &id);
                     let answer = exchange(link, &mut live, command, asking);
                     let answer = timeout_at(ends, answer).await;
-                    let answer = answer.map(|it| it.map(|reply| scripts.answer(&ask, reply)));
+                    let answer = answer.map(|it| it.map(|reply| scripts.answer(&ask, &key, reply)));
                     drop(turn);
                     answer
                 });

@@ -37,6 +37,8 @@ struct Tickets {
 
 #[derive(Debug)]
 struct Known {
+    /// The queue that it is in.
+    key: String,
     element: String,
     number: u64,
     /// When this was so by the server's clock, or before that; in µs.
@@ -78,8 +80,9 @@ impl Rasa {
         }
     }
 
-    /// Learns how the owner's ticket stands now, and hands on the rest.
-    pub(super) fn answer(&self, ask: &Ask, reply: Value) -> Value {
+    /// Learns how the owner's ticket stands now, and hands on the rest. In a
+    /// look at the whole queue bare tickets of this process are recognised.
+    pub(super) fn answer(&self, ask: &Ask, key: &str, reply: Value) -> Value {
         let fields = match reply {
             Value::Array(fields) => fields,
             other => return other,
@@ -90,18 +93,47 @@ impl Rasa {
         };
         if let Some(owner) = owner_of(ask) {
             let mut known = self.known.lock();
-            match Known::read(fields.next(), fields.next()) {
+            match Known::read(key, fields.next(), fields.next()) {
                 Some(ticket) => known.insert(owner, ticket),
                 None => {
                     known.of.remove(&owner);
                 }
             }
         }
-        answer
+        match answer {
+            Value::Array(elements) if matches!(ask, Ask::Get) => {
+                let known = self.known.lock();
+                let whole = |element| known.recognise(key, element);
+                Value::Array(elements.into_iter().map(whole).collect())
+            }
+            answer => answer,
+        }
     }
 }
 
 impl Tickets {
+    /// A bare element of ours as it was, and any other as it is.
+    fn recognise(&self, key: &str, element: Value) -> Value {
+        let bare = match &element {
+            Value::BulkString(text) if text.starts_with(b"- ") => {
+                std::str::from_utf8(text).ok().and_then(read)
+            }
+            _ => None,
+        };
+        let Some(bare) = bare else {
+            return element;
+        };
+        let is_it = |known: &&Known| {
+            known.key == key
+                && known.number == bare.number
+                && known.expires == bare.expires.as_micros()
+        };
+        match self.of.values().find(is_it) {
+            Some(known) => Value::BulkString(known.element.clone().into_bytes()),
+            None => element,
+        }
+    }
+
     /// Not every owner asks for its ticket once more: one may hear that it is
     /// gone. So from time to time those are dropped that are dead by now.
     fn insert(&mut self, owner: Owner, ticket: Known) {
@@ -115,12 +147,13 @@ impl Tickets {
 }
 
 impl Known {
-    fn read(element: Option<Value>, expires: Option<Value>) -> Option<Self> {
+    fn read(key: &str, element: Option<Value>, expires: Option<Value>) -> Option<Self> {
         let (Value::BulkString(element), Value::BulkString(expires)) = (element?, expires?) else {
             return None;
         };
         let element = String::from_utf8(element).ok()?;
         Some(Self {
+            key: key.to_owned(),
             number: read(&element)?.number,
             since: element.split(' ').nth(5)?.parse().ok()?,
             expires: std::str::from_utf8(&expires).ok()?.parse().ok()?,
@@ -153,6 +186,7 @@ mod tests {
         for sequence in 0..100_000 {
             let client = ClientId::from_u64(7);
             let ticket = Known {
+                key: String::new(),
                 element: String::new(),
                 number: sequence,
                 since: sequence,

@@ -90,6 +90,11 @@ fn missing_replicas() {
     assert_eq!(found.with("failure"), ["replicas", "hand_off"]);
     assert_eq!(master.command(&["DBSIZE"]).integer(), 0);
     let _replica = healthy().replica_of(&master).start();
+    // A replica knows that it has caught up a little earlier than its master.
+    redis_fixture::until("the master knows its replica", || {
+        let replica = master.info("slave0");
+        replica.is_some_and(|replica| replica.contains("state=online"))
+    });
     let found = doctor(&redis(&master.url(), more));
     found.is_well();
     found.says("replicas", "ok", &["1 online; each lock waits for 1"]);

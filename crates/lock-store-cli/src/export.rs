@@ -64,9 +64,9 @@ async fn may_survey(redis: &RedisLockStore, limit: Duration) -> anyhow::Result<(
 struct Page(Arc<(Surveyor, About)>);
 
 impl Exposed for Page {
-    async fn text(&self) -> String {
+    async fn text(&self, within: Option<Duration>) -> String {
         let (surveyor, about) = &*self.0;
-        text::of(&surveyor.look().await, about)
+        text::of(&surveyor.look(within).await, about)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
@@ -18,6 +19,9 @@ use crate::args::ListenAddress;
 /// The text format of Prometheus.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// In which Prometheus says how long it waits for an answer, in seconds.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
 /// How long whoever is being answered when the end comes has for that.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -26,7 +30,8 @@ const INDEX: &str = "<!doctype html><title>lock-store</title>\
 
 /// Metrics as they are now.
 pub(crate) trait Exposed: Clone + Send + Sync + 'static {
-    fn text(&self) -> impl Future<Output = String> + Send;
+    /// `within` is how long whoever asks waits for it, if that was said.
+    fn text(&self, within: Option<Duration>) -> impl Future<Output = String> + Send;
 }
 
 /// An address that is listened at.
@@ -104,8 +109,15 @@ fn router<E: Exposed>(exposed: E) -> Router {
         .with_state(exposed)
 }
 
-async fn metrics<E: Exposed>(State(exposed): State<E>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, TEXT_FORMAT)], exposed.text().await)
+async fn metrics<E: Exposed>(State(exposed): State<E>, head: HeaderMap) -> impl IntoResponse {
+    let text = exposed.text(scrape_timeout(&head)).await;
+    ([(CONTENT_TYPE, TEXT_FORMAT)], text)
+}
+
+fn scrape_timeout(head: &HeaderMap) -> Option<Duration> {
+    let seconds = head.get(SCRAPE_TIMEOUT)?.to_str().ok()?.parse().ok()?;
+    let within = Duration::try_from_secs_f64(seconds).ok()?;
+    (!within.is_zero()).then_some(within)
 }
 
 /// The same metrics, by name and label: the library that renders them has them
@@ -138,6 +150,21 @@ fn name_of(block: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scrape_timeout_is_a_time_or_nothing() {
+        let said = |text: &str| {
+            let mut head = HeaderMap::new();
+            head.insert(SCRAPE_TIMEOUT, text.parse().unwrap());
+            scrape_timeout(&head)
+        };
+        assert_eq!(said("10.000000"), Some(Duration::from_secs(10)));
+        assert_eq!(said("0.25"), Some(Duration::from_millis(250)));
+        for wrong in ["", "soon", "0", "-1", "NaN", "inf", "1e300"] {
+            assert_eq!(said(wrong), None, "{wrong}");
+        }
+        assert_eq!(scrape_timeout(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn blocks_and_samples_are_in_order_and_complete() {

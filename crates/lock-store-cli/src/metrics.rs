@@ -93,7 +93,7 @@ fn recorder() -> anyhow::Result<PrometheusHandle> {
 struct Own(PrometheusHandle);
 
 impl Exposed for Own {
-    async fn text(&self) -> String {
+    async fn text(&self, _within: Option<Duration>) -> String {
         http::in_order(&self.0.render())
     }
 }

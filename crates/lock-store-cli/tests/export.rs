@@ -18,7 +18,7 @@ use redis_fixture::{Cluster, Server, documented_rights};
 use tokio::runtime::Runtime;
 
 use common::FOR_EVER;
-use scraping::{Scraped, ask, get};
+use scraping::{Metrics, Scraped, ask, get};
 
 const NO_CACHE: &[&str] = &["--min-interval", "0"];
 
@@ -209,6 +209,21 @@ fn a_redis_that_does_not_answer_holds_no_scrape_up() {
     assert!(said.contains("not done after 0.2 s"), "{said}");
 }
 
+/// Prometheus says how long it waits. An answer after that is none, and then
+/// nobody would learn that Redis is away.
+#[test]
+fn a_scrape_that_waits_for_less_has_its_answer_in_time() {
+    let server = Server::start();
+    let exporter = Scraped::export(&server.url(), NO_CACHE);
+    server.freeze();
+    let in_half_a_second = "X-Prometheus-Scrape-Timeout-Seconds: 0.5\r\n";
+    let page = ask(&exporter.address, "GET", "/metrics", in_half_a_second);
+    Metrics::read(&page.body).assert_has(&[("lock_store_fleet_up", 0)]);
+    server.thaw();
+    let said = exporter.place.read("stderr");
+    assert!(said.contains("not done after 0.4"), "{said}");
+}
+
 #[test]
 fn scrapes_share_a_survey() {
     let server = Server::start();
@@ -268,7 +283,7 @@ fn other_pages_are_there_or_not() {
     let index = get(&exporter.address, "/");
     assert!(index.body.contains("href=\"metrics\""), "{}", index.body);
     assert_eq!(get(&exporter.address, "/other").status, 404);
-    assert_eq!(ask(&exporter.address, "POST", "/metrics").status, 405);
-    let head = ask(&exporter.address, "HEAD", "/metrics");
+    assert_eq!(ask(&exporter.address, "POST", "/metrics", "").status, 405);
+    let head = ask(&exporter.address, "HEAD", "/metrics", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }

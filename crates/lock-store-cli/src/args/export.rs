@@ -38,8 +38,8 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) min_interval: Duration,
 
-    /// How long a survey may take; Redis counts as not reached then. Keep it
-    /// below Prometheus' scrape_timeout, which is 10 seconds by default.
+    /// How long a survey may take; Redis counts as not reached then. Less if
+    /// Prometheus' scrape_timeout is shorter, so that the answer is in time.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds)]
     pub(crate) timeout: Duration,
 }

@@ -11,8 +11,13 @@ use tokio::time::timeout;
 
 use super::figures::Figures;
 
-/// How long a lost connection may take to come back before that is told.
+/// How long a lost connection may take to come back before that is told, but
+/// not more than half of the time that there is.
 const RECONNECTING: Duration = Duration::from_secs(1);
+
+/// What an answer needs for its way back, at most: a tenth of the time that
+/// whoever asks waits for it.
+const WAY_BACK: Duration = Duration::from_millis(500);
 
 /// Looks at the locks.
 pub(super) struct Surveyor {
@@ -72,8 +77,11 @@ impl Surveyor {
 
     /// The locks as they are, or were at most `least_interval` ago.
     ///
+    /// `within` is how long whoever asks waits for them: to say in time that
+    /// Redis does not answer is worth more than to say nothing.
+    ///
     /// May be dropped at any point: then there was no survey.
-    pub(super) async fn look(&self) -> Survey {
+    pub(super) async fn look(&self, within: Option<Duration>) -> Survey {
         let asked = Instant::now();
         let mut last = self.last.lock().await;
         if let Some((begun, ended, survey)) = &last.survey {
@@ -84,7 +92,9 @@ impl Surveyor {
             }
         }
         let begun = Instant::now();
-        let outcome = timeout(self.timeout, self.survey()).await;
+        let left = within.map(|within| within.saturating_sub(asked.elapsed()));
+        let limit = self.limit(left);
+        let outcome = timeout(limit, self.survey(limit)).await;
         let seen = match outcome {
             Ok(Ok(seen)) => {
                 last.counts.ok += 1;
@@ -97,7 +107,7 @@ impl Surveyor {
             }
             Err(_) => {
                 last.counts.timed_out += 1;
-                let limit = self.timeout.as_secs_f64();
+                let limit = limit.as_secs_f64();
                 last.say(&format_args!(
                     "not done after {limit} s; if Redis is well, allow more with --timeout, and \
                      with Prometheus' scrape_timeout"
@@ -116,9 +126,15 @@ impl Surveyor {
         survey
     }
 
-    async fn survey(&self) -> Result<Seen, LockError> {
+    /// How long a survey may take, if this is left for the answer.
+    fn limit(&self, left: Option<Duration>) -> Duration {
+        let in_time = left.map(|left| left.saturating_sub(WAY_BACK.min(left / 10)));
+        in_time.map_or(self.timeout, |in_time| in_time.min(self.timeout))
+    }
+
+    async fn survey(&self, limit: Duration) -> Result<Seen, LockError> {
         let begun = Instant::now();
-        let round_trip = self.ping().await?;
+        let round_trip = self.ping(RECONNECTING.min(limit / 2)).await?;
         let mut figures = Figures::default();
         let mut locks = self.redis.survey();
         while let Some(lock) = locks.next().await {
@@ -133,11 +149,11 @@ impl Surveyor {
         })
     }
 
-    async fn ping(&self) -> Result<Duration, LockError> {
+    async fn ping(&self, reconnecting: Duration) -> Result<Duration, LockError> {
         if self.redis.is_connected() {
             return self.redis.ping().await;
         }
-        match timeout(RECONNECTING, self.redis.ping()).await {
+        match timeout(reconnecting, self.redis.ping()).await {
             Ok(round_trip) => round_trip,
             Err(_) => Err(LockError::unavailable("there is no connection")),
         }

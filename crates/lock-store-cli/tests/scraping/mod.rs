@@ -76,13 +76,15 @@ pub(crate) struct Page {
 
 /// Asks for a page, as a client that wants it in one piece.
 pub(crate) fn get(address: &str, path: &str) -> Page {
-    ask(address, "GET", path)
+    ask(address, "GET", path, "")
 }
 
-pub(crate) fn ask(address: &str, method: &str, path: &str) -> Page {
+/// `fields` are lines of the head, each with its end.
+pub(crate) fn ask(address: &str, method: &str, path: &str, fields: &str) -> Page {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(FOR_EVER)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.0\r\nHost: test\r\n\r\n").unwrap();
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: test\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

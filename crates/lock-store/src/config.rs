@@ -90,13 +90,13 @@ impl Timing {
 ///
 /// | key | default | meaning |
 /// |---|---|---|
-/// | `type` | `in_memory` | `in_memory` or `redis` |
+/// | `type` | `in_memory` | `in_memory` or `redis`; or `lock_store.rasa.RasaLockStore`, in Rasa's own file |
 /// | `url` or `host` | `localhost` | host name, or a whole `redis://`, `rediss://`, `unix://` URL |
 /// | `port` | 6379 | |
 /// | `db` | 1 | |
 /// | `username`, `password` | – | never shown in logs, `Debug` or errors |
 /// | `use_ssl` | false | with `ssl_certfile`, `ssl_keyfile`, `ssl_ca_certs` |
-/// | `key_prefix` | – | letters, digits, `_`, `-`, `.` |
+/// | `key_prefix` | – | letters, digits, `_`, `-`, `.`; with `layout: rasa` any |
 /// | `socket_timeout` | 10 | seconds to connect, and for one reply |
 /// | `connections` | 1 | pipelined connections |
 /// | `replicas` | 0 | replicas that must have an acquisition before it counts |

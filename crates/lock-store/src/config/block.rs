@@ -45,6 +45,9 @@ pub(super) const KEYS: [&str; 25] = [
     "keep_alive",
 ];
 
+/// What `type` is where Rasa loads our Python package.
+const RASA_CLASS: &str = "lock_store.rasa.RasaLockStore";
+
 /// Keys whose values are never shown: an address may carry a password.
 const SECRET: [&str; 4] = ["password", "username", "url", "host"];
 
@@ -58,21 +61,28 @@ pub(super) fn read(
         file,
         environment,
     };
+    let store_type = store_type(&mut block)?;
     block.refuse_unknown_keys()?;
     let config = LockStoreConfig {
-        store_type: block
-            .choice(
-                "type",
-                &[
-                    ("in_memory", StoreType::InMemory),
-                    ("redis", StoreType::Redis),
-                ],
-            )?
-            .unwrap_or_default(),
+        store_type,
         timing: timing(&mut block)?,
         redis: redis(&mut block)?,
     };
     Ok(config)
+}
+
+/// The `type`. In Rasa's own `endpoints.yml` that is the class which Rasa
+/// loads, and `store` says what the class is to use.
+fn store_type(block: &mut Block) -> Result<StoreType, LockError> {
+    let types = [
+        ("in_memory", StoreType::InMemory),
+        ("redis", StoreType::Redis),
+    ];
+    if block.has("type", RASA_CLASS) {
+        block.take("type");
+        return Ok(block.choice("store", &types)?.unwrap_or(StoreType::Redis));
+    }
+    Ok(block.choice("type", &types)?.unwrap_or_default())
 }
 
 fn timing(block: &mut Block) -> Result<Timing, LockError> {
@@ -94,6 +104,7 @@ fn timing(block: &mut Block) -> Result<Timing, LockError> {
 
 fn redis(block: &mut Block) -> Result<RedisConfig, LockError> {
     let default = RedisConfig::default();
+    let layout = layout(block)?;
     Ok(RedisConfig {
         url: address(block)?.unwrap_or(default.url),
         port: block.whole("port", 1..=u16::MAX)?.unwrap_or(default.port),
@@ -104,7 +115,7 @@ fn redis(block: &mut Block) -> Result<RedisConfig, LockError> {
         ssl_certfile: block.text("ssl_certfile")?.map(PathBuf::from),
         ssl_keyfile: block.text("ssl_keyfile")?.map(PathBuf::from),
         ssl_ca_certs: block.text("ssl_ca_certs")?.map(PathBuf::from),
-        key_prefix: key_prefix(block)?,
+        key_prefix: key_prefix(block, layout)?,
         socket_timeout: block
             .seconds("socket_timeout", &WAITS)?
             .unwrap_or(default.socket_timeout),
@@ -134,7 +145,7 @@ fn redis(block: &mut Block) -> Result<RedisConfig, LockError> {
                 &[("in_memory", Fallback::InMemory), ("none", Fallback::None)],
             )?
             .unwrap_or_default(),
-        layout: layout(block)?,
+        layout,
     })
 }
 
@@ -168,11 +179,15 @@ fn address(block: &mut Block) -> Result<Option<SecretString>, LockError> {
     Ok(Some(SecretString::from(address)))
 }
 
-fn key_prefix(block: &mut Block) -> Result<Option<String>, LockError> {
+fn key_prefix(block: &mut Block, layout: Layout) -> Result<Option<String>, LockError> {
     let line = block.line("key_prefix");
     let Some(prefix) = block.text("key_prefix")? else {
         return Ok(None);
     };
+    if layout == Layout::Rasa {
+        // Rasa takes any, and leaves out those that it does not like.
+        return Ok(Some(prefix));
+    }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if prefix.is_empty() || !prefix.chars().all(allowed) {
         let wanted = format!("is {prefix:?}; it may have letters, digits, `_`, `-` and `.`");
@@ -316,6 +331,11 @@ impl Block<'_> {
                 Err(self.error(key, line, &wanted))
             }
         }
+    }
+
+    fn has(&self, key: &str, text: &str) -> bool {
+        let found = self.values.get(key);
+        found.is_some_and(|found| found.value == text)
     }
 
     /// A key without a value is as good as none.

@@ -100,6 +100,41 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn rasas_own_file_is_read_as_well() {
+    let read = |more: &str| {
+        read(
+            &format!("  type: lock_store.rasa.RasaLockStore\n{more}"),
+            &[],
+        )
+    };
+    let config = read("  url: redis.example\n  layout: rasa\n").unwrap();
+    assert_eq!(config.store_type, StoreType::Redis);
+    assert_eq!(config.redis.url.expose_secret(), "redis.example");
+    let memory = read("  store: in_memory\n").unwrap();
+    assert_eq!(memory.store_type, StoreType::InMemory);
+    let error = read("  store: disk\n").unwrap_err().to_string();
+    let wanted = "lock_store.store is \"disk\"; it must be `in_memory` or `redis`";
+    assert!(error.contains(wanted), "{error}");
+}
+
+#[test]
+fn store_belongs_to_rasas_class() {
+    let error = read("  type: redis\n  store: redis\n", &[]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("lock_store.store is not a key"), "{text}");
+}
+
+/// Which leaves out those that Rasa does.
+#[test]
+fn rasas_layout_takes_any_prefix() {
+    for prefix in ["", "a b", "bött", "a:b"] {
+        let block = format!("  type: redis\n  layout: rasa\n  key_prefix: '{prefix}'\n");
+        let config = read(&block, &[]).unwrap();
+        assert_eq!(config.redis.key_prefix.as_deref(), Some(prefix));
+    }
+}
+
+#[test]
 fn variables_are_replaced_in_every_kind_of_value() {
     let block = "
   type: ${TYPE}

@@ -62,13 +62,24 @@ impl Keys {
     pub(super) fn of(config: &RedisConfig) -> Self {
         let prefix = config.key_prefix.as_deref();
         let tagged = config.deployment_mode == DeploymentMode::Cluster;
-        let keys = Self::new(prefix, tagged);
         match config.layout {
-            Layout::Native => keys,
-            Layout::Rasa => Self {
-                queues: rasa_queues(prefix),
-                ..keys
-            },
+            Layout::Native => Self::new(prefix, tagged),
+            Layout::Rasa => Self::like_rasas(prefix, tagged),
+        }
+    }
+
+    /// Rasa leaves out a prefix that is not alphanumeric. So do the channels:
+    /// an instance may have been given none in the first place, and must be
+    /// reached all the same.
+    fn like_rasas(prefix: Option<&str>, tagged: bool) -> Self {
+        let given = prefix.filter(|prefix| !prefix.is_empty());
+        let prefix = given.filter(|prefix| prefix.chars().all(char::is_alphanumeric));
+        if let (Some(given), None) = (given, prefix) {
+            telemetry::prefix_left_out(given);
+        }
+        Self {
+            queues: prefix.map_or_else(|| "lock:".to_owned(), |prefix| format!("{prefix}:lock:")),
+            ..Self::new(prefix, tagged)
         }
     }
 
@@ -159,18 +170,6 @@ impl Keys {
     }
 }
 
-/// Rasa leaves out a prefix that is not alphanumeric.
-fn rasa_queues(prefix: Option<&str>) -> String {
-    match prefix {
-        Some(prefix) if prefix.chars().all(char::is_alphanumeric) => format!("{prefix}:lock:"),
-        Some(prefix) => {
-            telemetry::prefix_left_out(prefix);
-            "lock:".to_owned()
-        }
-        None => "lock:".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,18 +201,24 @@ mod tests {
 
     #[test]
     fn prefixes_in_rasas_layout_are_rasas() {
-        let queue = |prefix: Option<&str>| {
+        let client = ClientId::random();
+        for (prefix, queue, channels) in [
+            (None, "lock:a:b", "lock-store:wake:"),
+            (Some(""), "lock:a:b", "lock-store:wake:"),
+            (Some("bot1"), "bot1:lock:a:b", "bot1:wake:"),
+            (Some("bött"), "bött:lock:a:b", "bött:wake:"),
+            (Some("my-bot"), "lock:a:b", "lock-store:wake:"),
+            (Some("a:*'b"), "lock:a:b", "lock-store:wake:"),
+        ] {
             let keys = Keys::of(&RedisConfig {
                 key_prefix: prefix.map(str::to_owned),
                 layout: Layout::Rasa,
                 ..RedisConfig::default()
             });
             assert_eq!(keys.conversation(&keys.queue(&id("a:b"))), Some(id("a:b")));
-            keys.queue(&id("a:b"))
-        };
-        assert_eq!(queue(None), "lock:a:b");
-        assert_eq!(queue(Some("bot1")), "bot1:lock:a:b");
-        assert_eq!(queue(Some("my-bot")), "lock:a:b");
+            assert_eq!(keys.queue(&id("a:b")), queue);
+            assert_eq!(keys.channel(client), format!("{channels}{client}"));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use redis_fixture::{Cluster, Server, documented_rights};
 use tokio::runtime::Runtime;
 
-use common::FOR_EVER;
+use common::{FOR_EVER, until};
 use scraping::{Metrics, Scraped, ask, get};
 
 const NO_CACHE: &[&str] = &["--min-interval", "0"];
@@ -211,17 +211,38 @@ fn a_redis_that_does_not_answer_holds_no_scrape_up() {
 
 /// Prometheus says how long it waits. An answer after that is none, and then
 /// nobody would learn that Redis is away.
+const IN_HALF_A_SECOND: &str = "X-Prometheus-Scrape-Timeout-Seconds: 0.5\r\n";
+
+fn scrape_soon(exporter: &Scraped) -> Metrics {
+    let page = ask(&exporter.address, "GET", "/metrics", IN_HALF_A_SECOND);
+    Metrics::read(&page.body)
+}
+
 #[test]
 fn a_scrape_that_waits_for_less_has_its_answer_in_time() {
     let server = Server::start();
-    let exporter = Scraped::export(&server.url(), NO_CACHE);
+    let exporter = Scraped::export(&server.url(), &[NO_CACHE, &["--timeout", "3600"]].concat());
     server.freeze();
-    let in_half_a_second = "X-Prometheus-Scrape-Timeout-Seconds: 0.5\r\n";
-    let page = ask(&exporter.address, "GET", "/metrics", in_half_a_second);
-    Metrics::read(&page.body).assert_has(&[("lock_store_fleet_up", 0)]);
-    server.thaw();
+    scrape_soon(&exporter).assert_has(&[("lock_store_fleet_up", 0)]);
     let said = exporter.place.read("stderr");
-    assert!(said.contains("not done after 0.4"), "{said}");
+    assert!(said.contains("not done after 0."), "{said}");
+
+    // Also while somebody else waits for longer.
+    std::thread::scope(|scope| {
+        let patient = scope.spawn(|| exporter.scrape());
+        until("both wait", || {
+            let counts = [(), ()].map(|()| {
+                let seen = scrape_soon(&exporter);
+                seen.assert_has(&[("lock_store_fleet_up", 0)]);
+                seen.value("lock_store_fleet_surveys_total{result=\"timed_out\"}")
+            });
+            // A survey of its own would have been given up, and counted.
+            counts[0].total_cmp(&counts[1]).is_eq()
+        });
+        server.thaw();
+        patient.join().unwrap();
+    });
+    exporter.scrape_until("all is well", |seen| seen.has("lock_store_fleet_up", 1));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! more often than allowed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -24,14 +25,17 @@ pub(super) struct Surveyor {
     redis: Arc<RedisLockStore>,
     least_interval: Duration,
     timeout: Duration,
+    counters: Counters,
     /// Held while a survey is under way: others wait for what it sees.
     last: Mutex<Last>,
 }
 
 #[derive(Default)]
 struct Last {
-    survey: Option<(Instant, Instant, Survey)>,
-    counts: Counts,
+    /// With the time of its end.
+    survey: Option<(Instant, Survey)>,
+    /// Whether the last one was in vain, which was told then.
+    is_away: bool,
 }
 
 /// What came of one, and of those before.
@@ -43,11 +47,29 @@ pub(super) struct Survey {
 }
 
 /// How many surveys there were.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Counts {
     pub(super) ok: u64,
     pub(super) failed: u64,
     pub(super) timed_out: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    ok: AtomicU64,
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+}
+
+impl Counters {
+    fn now(&self) -> Counts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            ok: count(&self.ok),
+            failed: count(&self.failed),
+            timed_out: count(&self.timed_out),
+        }
+    }
 }
 
 /// What was seen.
@@ -71,6 +93,7 @@ impl Surveyor {
             redis,
             least_interval,
             timeout,
+            counters: Counters::default(),
             last: Mutex::default(),
         }
     }
@@ -83,53 +106,64 @@ impl Surveyor {
     /// May be dropped at any point: then there was no survey.
     pub(super) async fn look(&self, within: Option<Duration>) -> Survey {
         let asked = Instant::now();
-        let mut last = self.last.lock().await;
-        if let Some((begun, ended, survey)) = &last.survey {
-            // One that began while we waited for the one before is as good as
-            // our own.
-            if *begun >= asked || ended.elapsed() < self.least_interval {
+        let in_time = within.map(|within| within.saturating_sub(WAY_BACK.min(within / 10)));
+        let mut last = match in_time {
+            None => self.last.lock().await,
+            Some(in_time) => match timeout(in_time, self.last.lock()).await {
+                Ok(last) => last,
+                // Whoever waits for longer will learn what comes of it.
+                Err(_) => return self.outcome(None),
+            },
+        };
+        if let Some((ended, survey)) = &last.survey {
+            // One that was under way when we asked is as good as our own.
+            if *ended >= asked || ended.elapsed() < self.least_interval {
                 return survey.clone();
             }
         }
-        let begun = Instant::now();
-        let left = within.map(|within| within.saturating_sub(asked.elapsed()));
-        let limit = self.limit(left);
-        let outcome = timeout(limit, self.survey(limit)).await;
-        let seen = match outcome {
-            Ok(Ok(seen)) => {
-                last.counts.ok += 1;
-                Some(Arc::new(seen))
-            }
-            Ok(Err(error)) => {
-                last.counts.failed += 1;
-                last.say(&error);
-                None
-            }
-            Err(_) => {
-                last.counts.timed_out += 1;
-                let limit = limit.as_secs_f64();
-                last.say(&format_args!(
-                    "not done after {limit} s; if Redis is well, allow more with --timeout, and \
-                     with Prometheus' scrape_timeout"
-                ));
-                None
-            }
-        };
-        if seen.is_some() && last.is_away() {
-            tracing::warn!("the locks can be surveyed again");
-        }
-        let survey = Survey {
-            seen,
-            counts: last.counts,
-        };
-        last.survey = Some((begun, Instant::now(), survey.clone()));
+        let left = in_time.map(|in_time| in_time.saturating_sub(asked.elapsed()));
+        let limit = left.map_or(self.timeout, |left| left.min(self.timeout));
+        let looked = timeout(limit, self.survey(limit)).await;
+        // That our own time was too short says nothing to those who have more.
+        let is_for_all = looked.is_ok() || limit == self.timeout;
+        let survey = self.outcome(match looked {
+            Ok(looked) => self.judge(looked, &mut last),
+            Err(_) => self.give_up(limit, &mut last),
+        });
+        last.survey = is_for_all.then(|| (Instant::now(), survey.clone()));
         survey
     }
 
-    /// How long a survey may take, if this is left for the answer.
-    fn limit(&self, left: Option<Duration>) -> Duration {
-        let in_time = left.map(|left| left.saturating_sub(WAY_BACK.min(left / 10)));
-        in_time.map_or(self.timeout, |in_time| in_time.min(self.timeout))
+    fn outcome(&self, seen: Option<Seen>) -> Survey {
+        Survey {
+            seen: seen.map(Arc::new),
+            counts: self.counters.now(),
+        }
+    }
+
+    fn judge(&self, looked: Result<Seen, LockError>, last: &mut Last) -> Option<Seen> {
+        match looked {
+            Ok(seen) => {
+                self.counters.ok.fetch_add(1, Ordering::Relaxed);
+                last.is_back();
+                Some(seen)
+            }
+            Err(error) => {
+                self.counters.failed.fetch_add(1, Ordering::Relaxed);
+                last.is_away(&error);
+                None
+            }
+        }
+    }
+
+    fn give_up(&self, limit: Duration, last: &mut Last) -> Option<Seen> {
+        self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+        let limit = (limit.as_secs_f64() * 1e3).round() / 1e3;
+        last.is_away(&format_args!(
+            "not done after {limit} s; if Redis is well, allow more with --timeout, and with \
+             Prometheus' scrape_timeout"
+        ));
+        None
     }
 
     async fn survey(&self, limit: Duration) -> Result<Seen, LockError> {
@@ -161,15 +195,16 @@ impl Surveyor {
 }
 
 impl Last {
-    fn is_away(&self) -> bool {
-        let last = self.survey.as_ref();
-        last.is_some_and(|(_, _, survey)| survey.seen.is_none())
+    /// An outage is told once, and its end.
+    fn is_away(&mut self, why: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.is_away, true) {
+            tracing::warn!("the locks cannot be surveyed: {why}");
+        }
     }
 
-    /// An outage is told once.
-    fn say(&self, what: &dyn std::fmt::Display) {
-        if !self.is_away() {
-            tracing::warn!("the locks cannot be surveyed: {what}");
+    fn is_back(&mut self) {
+        if std::mem::take(&mut self.is_away) {
+            tracing::warn!("the locks can be surveyed again");
         }
     }
 }

@@ -8,6 +8,7 @@ use lock_store::{Inspection, RedisLockStore, Ticket, TicketState};
 use serde::Serialize;
 
 use crate::args::ReleaseArgs;
+use crate::connection::Fleet;
 use crate::fleet::{self, DONE, NOT_SO, Output, owner};
 use crate::log::Log;
 use crate::people::{Plain, Span, count};
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: &ReleaseArgs, screen: &Screen, log: &Log) -> anyho
         screen.say(format_args!("nothing was taken away"));
         return Ok(NOT_SO);
     }
-    let outcome = take_away(&fleet.redis, args, &chosen).await?;
+    let outcome = take_away(&fleet, args, &chosen).await?;
     tell(&outcome, args, &fleet.redis, screen).await?;
     let all = outcome.released.len() == chosen.len();
     Ok(if all { DONE } else { NOT_SO })
@@ -148,13 +149,15 @@ fn agreed(chosen: &[Ticket], args: &ReleaseArgs, screen: &Screen) -> anyhow::Res
 /// The last one first, so that nobody is called whose ticket is taken away
 /// next.
 async fn take_away(
-    redis: &RedisLockStore,
+    fleet: &Fleet,
     args: &ReleaseArgs,
     chosen: &[Ticket],
 ) -> anyhow::Result<Outcome> {
+    let claim_window = fleet.config.timing.claim_window;
     let mut outcome = Outcome::default();
     for ticket in chosen.iter().rev() {
-        if redis.take_away(&args.id, ticket).await? {
+        let taken = fleet.redis.take_away(&args.id, ticket, claim_window);
+        if taken.await? {
             outcome.released.push(ticket.number);
         } else {
             outcome.gone.push(ticket.number);

@@ -12,6 +12,7 @@ mod lock;
 mod looker;
 mod model;
 mod order;
+mod pen;
 #[cfg(test)]
 mod samples;
 mod signals;
@@ -49,11 +50,11 @@ pub(crate) async fn run(args: WatchArgs, screen: &Screen, log: &Log) -> anyhow::
         bail!("the locks cannot be seen: {why}");
     }
     let ended = if args.plain || args.json || !terminal::is_there() {
-        lines::run(looker, args.json, args.count, first).await
+        lines::run(looker, &args, first, screen).await
     } else {
         // What is logged would be written over the picture.
         let held = io::stderr().is_terminal().then(|| log.hold_all());
-        let live = Live::new(fleet.redis, looker, start, args.count);
+        let live = Live::new(fleet, looker, start, args.count);
         let ended = live.run(first).await;
         if let Some(held) = held {
             held.show();

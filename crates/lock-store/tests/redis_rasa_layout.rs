@@ -320,7 +320,12 @@ async fn people_on_call_see_both_kinds_of_tickets() {
     assert_eq!(tickets[1].state, TicketState::Waiting);
     assert_eq!(closely.is_alive(&tickets[0]), None);
     assert_eq!(closely.is_alive(&tickets[1]), Some(true));
-    assert!(redis.take_away(&id, &tickets[0]).await.unwrap());
+    assert!(
+        redis
+            .take_away(&id, &tickets[0], Timing::default().claim_window)
+            .await
+            .unwrap()
+    );
     assert_eq!(rasa.tickets().len(), 1);
 }
 

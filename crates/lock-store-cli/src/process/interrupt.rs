@@ -18,15 +18,10 @@ pub(crate) struct Interrupts {
 
 impl Interrupts {
     pub(crate) fn listen() -> std::io::Result<Self> {
-        let hang_up = SignalKind::hangup();
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: if is_ignored(hang_up) {
-                None
-            } else {
-                Some(signal(hang_up)?)
-            },
+            hang_up: unless_ignored(SignalKind::hangup())?,
         })
     }
 
@@ -41,18 +36,27 @@ impl Interrupts {
 
     /// Resolves at a signal, with its number.
     pub(crate) async fn next(&mut self) -> i32 {
-        let hung_up = async {
-            match &mut self.hang_up {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let kind = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),
             _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = hung_up => SignalKind::hangup(),
+            () = received(&mut self.hang_up) => SignalKind::hangup(),
         };
         kind.as_raw_value()
+    }
+}
+
+/// A signal as it comes, unless it was ignored at the start.
+pub(crate) fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
+    (!is_ignored(kind)).then(|| signal(kind)).transpose()
+}
+
+/// Resolves when it comes; never if it is ignored.
+pub(crate) async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

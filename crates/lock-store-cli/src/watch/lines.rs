@@ -1,6 +1,6 @@
 //! Figures as lines, where there is no terminal: `name=value`, or JSON.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -10,8 +10,11 @@ use serde_json::Value;
 
 use super::looker::{Looker, News};
 use super::model::{Figures, Model};
+use super::pen::Pen;
 use super::signals::{self, Signals, Wanted};
+use crate::args::WatchArgs;
 use crate::process::interrupt::exit_code;
+use crate::screen::{Results, Screen};
 
 /// A line.
 #[derive(Debug, Serialize)]
@@ -69,11 +72,14 @@ fn rounded(number: f64, parts: f64) -> f64 {
 /// number of looks ends it: with an exit code.
 pub(crate) async fn run(
     mut looker: Looker,
-    json: bool,
-    mut looks: Option<u64>,
+    args: &WatchArgs,
     first: News,
+    screen: &Screen,
 ) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
+    let output = Results::open(screen).context("standard output cannot be used")?;
+    let mut pen = Pen::start(output).context("no thread to write")?;
+    let mut looks = args.count;
     let mut model = Model::default();
     let mut news = first;
     loop {
@@ -83,7 +89,16 @@ pub(crate) async fn run(
             News::Away(why) => model.away(why),
             News::Queue(..) => {}
         }
-        match io::stdout().write_all(line(&model, json).as_bytes()) {
+        pen.begin(line(&model, args.json)).await;
+        let written = loop {
+            tokio::select! {
+                written = pen.written() => break written,
+                wanted = signals.next() => if let Some(code) = obey(&wanted)? {
+                    return Ok(code);
+                },
+            }
+        };
+        match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(0),
             written => written.context("the output cannot be written")?,
         }
@@ -96,14 +111,22 @@ pub(crate) async fn run(
         news = loop {
             tokio::select! {
                 news = looker.next() => break news?,
-                wanted = signals.next() => match wanted {
-                    Wanted::End(signal) => return Ok(exit_code(signal)),
-                    Wanted::Suspend => signals::stop_here().context("it cannot be suspended")?,
-                    Wanted::Continue => {}
+                wanted = signals.next() => if let Some(code) = obey(&wanted)? {
+                    return Ok(code);
                 },
             }
         };
     }
+}
+
+/// Does what a signal asks for; the exit code if that is the end.
+fn obey(wanted: &Wanted) -> anyhow::Result<Option<u8>> {
+    match wanted {
+        Wanted::End(signal) => return Ok(Some(exit_code(*signal))),
+        Wanted::Suspend => signals::stop_here().context("it cannot be suspended")?,
+        Wanted::Continue => {}
+    }
+    Ok(None)
 }
 
 fn line(model: &Model, json: bool) -> String {

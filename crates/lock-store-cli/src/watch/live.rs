@@ -2,13 +2,12 @@
 
 use std::future::pending;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossterm::event::{Event, EventStream, KeyEvent, KeyEventKind};
 use futures_util::StreamExt as _;
-use lock_store::{LockError, RedisLockStore};
+use lock_store::LockError;
 
 use super::app::{Action, App, Release};
 use super::looker::{Looker, News};
@@ -16,6 +15,7 @@ use super::signals::{self, Signals, Wanted};
 use super::terminal::{self, Stage};
 use super::text;
 use super::view::{self, Theme};
+use crate::connection::Fleet;
 use crate::process::interrupt::exit_code;
 
 /// How often what is shown about time is drawn anew.
@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(250);
 type Releasing = Pin<Box<dyn Future<Output = (Release, Result<bool, LockError>)> + Send>>;
 
 pub(crate) struct Live {
-    redis: Arc<RedisLockStore>,
+    fleet: Fleet,
     looker: Looker,
     start: Instant,
     /// How many more looks are wanted.
@@ -42,14 +42,9 @@ enum Happened {
 }
 
 impl Live {
-    pub(crate) fn new(
-        redis: Arc<RedisLockStore>,
-        looker: Looker,
-        start: Instant,
-        looks: Option<u64>,
-    ) -> Self {
+    pub(crate) fn new(fleet: Fleet, looker: Looker, start: Instant, looks: Option<u64>) -> Self {
         Self {
-            redis,
+            fleet,
             looker,
             start,
             looks,
@@ -72,7 +67,7 @@ impl Live {
                 return Ok(code);
             }
             self.app.now = self.start.elapsed();
-            self.app.connected = self.redis.is_connected();
+            self.app.connected = self.fleet.redis.is_connected();
             let app = &mut self.app;
             stage
                 .draw(|frame| app.page = view::draw(frame, app, theme))
@@ -144,7 +139,7 @@ impl Live {
             }
             Action::Release(release) => {
                 self.app.notify("releasing…".to_owned());
-                self.releasing = Some(take_away(self.redis.clone(), release));
+                self.releasing = Some(take_away(&self.fleet, release));
             }
         }
         Ok(None)
@@ -157,9 +152,11 @@ fn suspend() -> anyhow::Result<()> {
     signals::stop_here().context("it cannot be suspended")
 }
 
-fn take_away(redis: Arc<RedisLockStore>, release: Release) -> Releasing {
+fn take_away(fleet: &Fleet, release: Release) -> Releasing {
+    let (redis, claim_window) = (fleet.redis.clone(), fleet.config.timing.claim_window);
     Box::pin(async move {
-        let outcome = redis.take_away(&release.id, &release.ticket).await;
+        let taken = redis.take_away(&release.id, &release.ticket, claim_window);
+        let outcome = taken.await;
         (release, outcome)
     })
 }

@@ -5,6 +5,8 @@ use std::io;
 use nix::sys::signal as nix_signal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::process::interrupt::{received, unless_ignored};
+
 pub(crate) enum Wanted {
     /// To end, by this signal.
     End(i32),
@@ -17,7 +19,9 @@ pub(crate) enum Wanted {
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
+    quit: Signal,
+    /// Unless it is ignored, as `nohup` asks for.
+    hang_up: Option<Signal>,
     stop: Signal,
     go_on: Signal,
 }
@@ -25,10 +29,12 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let of = |signal| SignalKind::from_raw(signal as i32);
+        let hang_up = SignalKind::hangup();
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            hang_up: unless_ignored(hang_up)?,
             stop: signal(of(nix_signal::SIGTSTP))?,
             go_on: signal(of(nix_signal::SIGCONT))?,
         })
@@ -39,7 +45,8 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Wanted::End(SignalKind::interrupt().as_raw_value()),
             _ = self.terminate.recv() => Wanted::End(SignalKind::terminate().as_raw_value()),
-            _ = self.hang_up.recv() => Wanted::End(SignalKind::hangup().as_raw_value()),
+            _ = self.quit.recv() => Wanted::End(SignalKind::quit().as_raw_value()),
+            () = received(&mut self.hang_up) => Wanted::End(SignalKind::hangup().as_raw_value()),
             _ = self.stop.recv() => Wanted::Suspend,
             _ = self.go_on.recv() => Wanted::Continue,
         }

@@ -5,9 +5,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -92,11 +92,31 @@ impl Place {
     }
 }
 
+/// Undoes what tests inherit: `nohup`, and `&` in a script, have signals ignored.
+const DEFAULT_SIGNALS: &[&str] = if cfg!(target_os = "linux") {
+    &["env", "--default-signal=HUP,INT,QUIT"]
+} else {
+    &[]
+};
+
+/// A program with its arguments, for which no signal is ignored.
+pub(crate) fn program(words: &[&str]) -> Command {
+    let words = [DEFAULT_SIGNALS, words].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
+}
+
 /// `lock-store ARGUMENTS`, not yet started.
 pub(crate) fn bare(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lock-store"));
+    started_by(&[], place, arguments)
+}
+
+/// The same, started by another program that hands on its process.
+pub(crate) fn started_by(starter: &[&str], place: &Place, arguments: &[&str]) -> Command {
+    let lock_store = [env!("CARGO_BIN_EXE_lock-store")];
+    let mut command = program(&[starter, &lock_store, arguments].concat());
     command
-        .args(arguments)
         .current_dir(&place.folder)
         .stdin(Stdio::null())
         .stdout(File::create(place.path("stdout")).unwrap())
@@ -124,15 +144,9 @@ impl Running {
         &mut self.child
     }
 
+    #[track_caller]
     pub(crate) fn ended(mut self) -> Ended {
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(begun.elapsed() < FOR_EVER, "the command does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = end_of(&mut self.child);
         let read = |name| fs::read_to_string(self.folder.join(name)).unwrap();
         Ended {
             status,
@@ -148,6 +162,44 @@ impl Drop for Running {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// Waits for its end, and sees to it if it never comes.
+#[track_caller]
+pub(crate) fn end_of(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() > FOR_EVER {
+            let _ = child.kill();
+            panic!("the command does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command to its end, and returns what it wrote.
+#[track_caller]
+pub(crate) fn output_of(command: &mut Command) -> Output {
+    // Files take whatever comes, and nobody has to read meanwhile.
+    let [stdout, stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    command
+        .stdout(stdout.try_clone().unwrap())
+        .stderr(stderr.try_clone().unwrap());
+    let status = end_of(&mut command.spawn().unwrap());
+    let read = |mut file: File| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    Output {
+        status,
+        stdout: read(stdout),
+        stderr: read(stderr),
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use lock_store::{
     ConversationId, Inspection, LockGuard, LockStore, Place as InLine, RedisConfig, RedisLockStore,
+    Timing,
 };
 use redis_fixture::Server;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 pub(crate) use super::common::bare;
-use super::common::{Ended, FOR_EVER, Place, Running};
+use super::common::{Ended, FOR_EVER, Place, Running, started_by, until};
 
 pub(crate) struct Fleet {
     pub(crate) server: Server,
@@ -80,6 +81,16 @@ impl Fleet {
         place.start(command.env("ALL", self.place.path("")))
     }
 
+    /// The same for conversation `a`, without a terminal, whatever this test
+    /// was started from: so its command has a group of its own.
+    pub(crate) fn exec_without_terminal(&self, options: &[&str], script: &str) -> Running {
+        let begin = ["exec", "a", "--redis", &self.url];
+        let arguments = [&begin, options, &["--", "sh", "-c", script]].concat();
+        let setsid = ["setsid", "--wait"];
+        self.place
+            .start(&mut started_by(&setsid, &self.place, &arguments))
+    }
+
     pub(crate) fn lock(&self, id: &str) -> LockGuard {
         let lock = async { self.store.lock(id).await };
         self.runtime.block_on(lock).unwrap()
@@ -105,12 +116,28 @@ impl Fleet {
         self.inspect(id).map_or(0, |seen| seen.lock.tickets().len())
     }
 
+    /// Waits until Redis knows that whoever is served listens: a client
+    /// subscribes beside its first lock.
+    pub(crate) fn until_heard_of(&self, id: &str) {
+        until("its owner listens", || {
+            let seen = self.inspect(id).unwrap();
+            let head = seen.lock.tickets().next().unwrap();
+            seen.is_alive(head) == Some(true)
+        });
+    }
+
     /// Takes the ticket that is served away.
     pub(crate) fn take_away(&self, id: &str) {
         let seen = self.inspect(id).unwrap();
         let head = seen.lock.tickets().next().unwrap();
         let id = seen.lock.conversation_id();
-        assert!(self.block_on(self.redis.take_away(id, head)).unwrap());
+        assert!(
+            self.block_on(
+                self.redis
+                    .take_away(id, head, Timing::default().claim_window)
+            )
+            .unwrap()
+        );
     }
 }
 

@@ -35,10 +35,11 @@ impl Terminal {
         let slave = || Stdio::from(pty.slave.try_clone().unwrap());
         let before = tcgetattr(&pty.slave).unwrap();
         // Gives it the terminal as its own, as a terminal emulator does, and
-        // becomes the program, so that the process is that one.
-        let mut command = Command::new("setsid");
+        // becomes the program, so that the process is that one. No signal is
+        // ignored, whatever this test was started from.
+        let mut command = Command::new("env");
         command
-            .arg("--ctty")
+            .args(["--default-signal=HUP,INT,QUIT", "setsid", "--ctty"])
             .arg(program.get_program())
             .args(program.get_args())
             .env("TERM", "xterm-256color")

@@ -12,7 +12,6 @@ use super::connect::within;
 use super::trouble::{Trouble, plain};
 use super::{RedisLockStore, listing, tickets};
 use crate::backend::{Finish, TicketName};
-use crate::config::DEFAULT_CLAIM_WINDOW;
 use crate::error::LockError;
 use crate::identity::{ClientId, ConversationId};
 use crate::ticket::{Ticket, TicketLock, TicketState};
@@ -176,13 +175,19 @@ impl RedisLockStore {
     }
 
     /// Takes a ticket away from its owner, who learns that it is lost or gone,
-    /// and calls the next. Says whether it was there: the very ticket, not
-    /// another one with the same number.
+    /// and calls the next, who has `claim_window` to answer: that of the
+    /// configuration. Says whether it was there: the very ticket, not another
+    /// one with the same number.
     ///
     /// # Errors
     ///
     /// Unavailable, or corrupt.
-    pub async fn take_away(&self, id: &ConversationId, ticket: &Ticket) -> Result<bool, LockError> {
+    pub async fn take_away(
+        &self,
+        id: &ConversationId,
+        ticket: &Ticket,
+        claim_window: Duration,
+    ) -> Result<bool, LockError> {
         let name = match ticket.owner {
             Some(owner) => TicketName::Owner(owner),
             None => TicketName::Number(ticket.number),
@@ -190,7 +195,7 @@ impl RedisLockStore {
         let finish = Finish {
             ticket: name,
             number: Some(ticket.number),
-            claim_window: DEFAULT_CLAIM_WINDOW,
+            claim_window,
             patience: None,
         };
         let finished = self.core.finish(id, finish).await?;

@@ -62,13 +62,17 @@ pub(crate) async fn run(args: BenchArgs, screen: &Screen, log: &Log) -> anyhow::
     }
     let config = connection::config(&args.connection)?;
     check(&args, &config)?;
+    // Before there is a file that would be left behind.
+    let mut interrupts = Interrupts::listen().context("signals cannot be listened to")?;
     let picture = args.plot.as_deref().map(Picture::at).transpose()?;
     let plan = Plan::new(&args);
     let held = log.hold();
-    let here = Worker::open(&config, plan.clone(), 0).await?;
+    let here = tokio::select! {
+        here = Worker::open(&config, plan.clone(), 0) => here?,
+        signal = interrupts.next() => return Ok(exit_code(signal)),
+    };
     held.show();
 
-    let mut interrupts = Interrupts::listen().context("signals cannot be listened to")?;
     let (halt, halted) = watch::channel(None);
     let begin = key_begin(&config, &plan);
     let bench = Bench {

@@ -76,13 +76,14 @@ impl Results {
                 self.round_trips = all.round_trips;
             }
             Part::Load => {
-                let interval = self.plan.interval();
+                let length = window.length();
                 self.load = Load {
-                    intervals: intervals(&all.intervals, interval, window.length()),
+                    intervals: intervals(&all.intervals, self.plan.interval(), length),
                     cycles: all.cycles,
-                    length: window.length(),
+                    length,
                     by_process,
                 };
+                self.load.forget_unless_measured();
             }
             Part::HandOff => self.hand_offs = all.hand_offs(),
         }
@@ -96,6 +97,15 @@ impl Results {
 }
 
 impl Load {
+    /// It may end before it begins. What processes do until they hear of that
+    /// is done in no time, and is no measurement.
+    fn forget_unless_measured(&mut self) {
+        if self.length == 0 {
+            self.cycles = Times::new();
+            self.by_process.fill(0);
+        }
+    }
+
     pub(super) fn per_second(&self) -> f64 {
         per_second(self.cycles.count(), self.length)
     }
@@ -154,6 +164,21 @@ fn place(config: &LockStoreConfig, address: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_done_in_no_time_does_not_count() {
+        let mut cycles = Times::new();
+        cycles.record(1_000_000);
+        let mut load = Load {
+            intervals: intervals(&[1], 100, 0),
+            cycles,
+            length: 0,
+            by_process: vec![0, 1],
+        };
+        load.forget_unless_measured();
+        assert!(load.cycles.is_empty() && load.intervals.is_empty());
+        assert_eq!(load.by_process, [0, 0]);
+    }
 
     #[test]
     fn every_cycle_is_in_an_interval() {

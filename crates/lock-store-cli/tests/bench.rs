@@ -8,21 +8,25 @@ mod common;
 
 use std::process::Stdio;
 
-use bench::{SHORT, document, fit_together, is_empty, run, run_on, sum};
+use bench::{SHORT, document, fit_together, has_all, is_empty, measure, measure_on, run, sum};
 use common::{Ended, Place, until};
 use redis_fixture::{Cluster, Sentinels, Server, documented_rights};
 
 #[test]
 fn people_get_a_table_and_histograms() {
     let (server, place) = (Server::start(), Place::new());
-    let more = ["--tasks", "8", "--waiters", "4"];
-    let ended = run_on(&place, &server, &more);
+    let url = server.url();
+    let arguments = ["--redis", &url, "--tasks", "8", "--waiters", "4"];
+    // In the head, and in each histogram.
+    let marks = |ended: &Ended, mark| ended.stdout.matches(mark).count();
+    let (ended, seconds) = measure(&place, &arguments, |ended| marks(ended, " p99") == 3);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr, "");
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], format!("Redis at 127.0.0.1:{}", server.port()));
-    let settings = "1 process, 8 tasks, 8 conversations; 0.3 s after a warm-up of 0.1 s";
-    assert_eq!(lines[1], settings);
+    let settings = "1 process, 8 tasks, 8 conversations";
+    let times = format!("{seconds} s after a warm-up of 0.1 s");
+    assert_eq!(lines[1], format!("{settings}; {times}"));
     for begin in [
         "cycles per second ",
         "errors              0",
@@ -42,7 +46,7 @@ fn people_get_a_table_and_histograms() {
             .iter()
             .filter(|line| line.contains('█') && line.contains(mark));
         assert!(marked.count() <= 2, "{lines:#?}");
-        assert_eq!(ended.stdout.matches(mark).count(), 3, "{mark}: {lines:#?}");
+        assert_eq!(marks(&ended, mark), 3, "{mark}: {lines:#?}");
     }
     is_empty(&server);
 }
@@ -50,7 +54,8 @@ fn people_get_a_table_and_histograms() {
 #[test]
 fn programs_get_figures_that_fit_together() {
     let (server, place) = (Server::start(), Place::new());
-    let document = document(&run_on(&place, &server, &["--json", "--tasks", "8"]), 0);
+    let (ended, seconds) = measure_on(&place, &server, &["--json", "--tasks", "8"]);
+    let document = document(&ended, 0);
     let load = &document["load"];
     for times in [
         &document["round_trip"],
@@ -64,15 +69,15 @@ fn programs_get_figures_that_fit_together() {
     assert_eq!(load["cycle"]["count"], cycles);
     assert_eq!(sum(&load["throughput"], "cycles"), cycles);
     assert_eq!(load["cycles_by_process"], serde_json::json!([cycles]));
-    assert_eq!(load["measured_seconds"], 0.3);
+    assert_eq!(load["measured_seconds"], seconds);
     #[allow(clippy::cast_precision_loss)]
-    let per_second = cycles as f64 / 0.3;
+    let per_second = cycles as f64 / seconds;
     assert!((load["cycles_per_second"].as_f64().unwrap() - per_second).abs() < 0.01);
     let lengths = load["throughput"].as_array().unwrap().iter();
     let length: f64 = lengths
         .map(|part| part["length_seconds"].as_f64().unwrap())
         .sum();
-    assert!((length - 0.3).abs() < 1e-9, "{length}");
+    assert!((length - seconds).abs() < 1e-9, "{length}");
     assert_eq!(load["contended"], false);
     assert_eq!(document["errors"]["count"], 0);
     assert_eq!(document["interrupted"], false);
@@ -97,7 +102,7 @@ fn processes_share_their_conversations_and_their_line() {
         "5",
     ];
     let more = [&["--json"][..], &more].concat();
-    let document = document(&run_on(&place, &server, &more), 0);
+    let document = document(&measure_on(&place, &server, &more).0, 0);
     let load = &document["load"];
     let by_process = load["cycles_by_process"].as_array().unwrap();
     assert_eq!(by_process.len(), 3);
@@ -121,21 +126,19 @@ fn processes_share_their_conversations_and_their_line() {
 #[test]
 fn one_waiter_hands_on_from_client_to_client_and_none_is_left_out() {
     let (server, place) = (Server::start(), Place::new());
-    let ended = run_on(&place, &server, &["--json", "--waiters", "1"]);
+    let (ended, _) = measure_on(&place, &server, &["--json", "--waiters", "1"]);
     fit_together(&document(&ended, 0)["hand_off"]);
-    let ended = run_on(&place, &server, &["--json", "--waiters", "0"]);
+    let (ended, _) = measure_on(&place, &server, &["--json", "--waiters", "0"]);
     assert!(document(&ended, 0)["hand_off"].is_null());
-    assert!(
-        !run_on(&place, &server, &["--waiters", "0"])
-            .stdout
-            .contains("hand-off")
-    );
+    let url = server.url();
+    let none = [&SHORT[..], &["--redis", &url, "--waiters", "0"]].concat();
+    assert!(!run(&place, &none).stdout.contains("hand-off"));
 }
 
 #[test]
 fn in_memory_it_works_too() {
     let place = Place::new();
-    let ended = run(&place, &[&SHORT[..], &["--json", "--tasks", "2"]].concat());
+    let (ended, _) = measure(&place, &["--json", "--tasks", "2"], has_all);
     let document = document(&ended, 0);
     assert_eq!(document["store"]["place"], "in memory");
     assert_eq!(document["store"]["type"], "in_memory");
@@ -168,7 +171,7 @@ fn works_with(block: &str, mode: &str) {
         format!("lock_store:\n  type: redis\n{block}"),
     );
     let options = ["--json", "--processes", "2", "--tasks", "4"];
-    let document = document(&run(&place, &[&SHORT[..], &options].concat()), 0);
+    let document = document(&measure(&place, &options, has_all).0, 0);
     assert_eq!(document["store"]["deployment_mode"], mode);
     assert!(document["load"]["cycles"].as_u64() > Some(0));
     fit_together(&document["hand_off"]);

@@ -12,9 +12,10 @@ use std::io::{BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use bench::{SHORT, run, run_on};
-use common::Place;
+use bench::{SHORT, measure_on, run};
+use common::{Place, until};
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use redis_fixture::Server;
 
 /// A picture, three bytes for each point.
@@ -72,13 +73,16 @@ impl Pixels {
 fn it_renders_with_all_that_belongs_to_a_report() {
     let (server, place) = (Server::start(), Place::new());
     place.write("bench.svg", "an older one");
-    let ended = run_on(&place, &server, &["--plot", "bench.svg", "--tasks", "8"]);
+    let options = ["--json", "--plot", "bench.svg", "--tasks", "8"];
+    let (ended, seconds) = measure_on(&place, &server, &options);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     let svg = place.read("bench.svg");
+    let settings = "1 process, 8 tasks, 8 conversations";
+    let times = format!("{seconds} s after a warm-up of 0.1 s");
     for text in [
         "locks and releases per second with 8 tasks",
         "Redis at 127.0.0.1:",
-        "1 process, 8 tasks, 8 conversations; 0.3 s after a warm-up of 0.1 s",
+        &format!("{settings}; {times}"),
         "Latency",
         "round trip of PING",
         "lock + release, 1 task",
@@ -142,6 +146,28 @@ fn it_is_a_file_like_others_and_the_only_one() {
     );
     assert_eq!(ended.status.code(), Some(2));
     assert_eq!(files(), ["bench.svg"]);
+}
+
+/// Nor is there any other, if it is given up before there is anything to draw.
+#[test]
+fn whoever_is_tired_of_waiting_for_the_server_finds_no_file_left() {
+    let (server, place) = (Server::start(), Place::new());
+    server.freeze();
+    let others = || {
+        let files = fs::read_dir(place.path("")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.ends_with(".svg"))
+            .collect::<Vec<_>>()
+    };
+    let arguments = ["--redis", &server.url(), "--plot", "never.svg"];
+    let running = place.start(&mut bench::bench(&place, &arguments));
+    until("there is a file to draw into", || !others().is_empty());
+    running.signal(Signal::SIGINT);
+    let ended = running.ended();
+    server.thaw();
+    assert_eq!(ended.status.code(), Some(130), "{}", ended.stderr);
+    assert_eq!(others(), [""; 0]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
-use common::{until, until_exists, wait_for};
+use common::{started_by, until, until_exists, wait_for};
 use fleet::{Fleet, connections_are_checked};
 use nix::sys::signal::Signal;
 
@@ -58,24 +58,23 @@ fn the_command_has_our_files_and_knows_its_ticket() {
 #[test]
 fn no_signal_is_kept_from_the_command() {
     let fleet = Fleet::new();
-    let status = ["a", "--", "grep", "Sig[BI]", "/proc/self/status"];
-    let ended = fleet.run("exec", &status);
-    ended.says(0, &[]);
-    let mask = |name: &str| {
-        let line = ended.stdout.lines().find(|line| line.starts_with(name));
-        u64::from_str_radix(line.unwrap()[name.len()..].trim(), 16).unwrap()
+    let masks = |starter: &[&str]| {
+        let begin = ["exec", "a", "--redis", &fleet.url, "--"];
+        let arguments = [&begin[..], &["grep", "Sig[BI]", "/proc/self/status"]].concat();
+        let mut command = started_by(starter, &fleet.place, &arguments);
+        let ended = fleet.place.start(&mut command).ended();
+        ended.says(0, &[]);
+        ["SigBlk:", "SigIgn:"].map(|name| {
+            let line = ended.stdout.lines().find(|line| line.starts_with(name));
+            let mask = u64::from_str_radix(line.unwrap()[name.len()..].trim(), 16).unwrap();
+            // What the system's own are for is not ours.
+            mask & ((1 << 31) - 1)
+        })
     };
-    assert_eq!(mask("SigBlk:"), 0);
-    // What the system's own are for is not ours.
-    let ours = (1 << 31) - 1;
-    let own = std::fs::read_to_string("/proc/self/status").unwrap();
-    let own = own
-        .lines()
-        .find(|line| line.starts_with("SigIgn:"))
-        .unwrap();
-    let own = u64::from_str_radix(own[7..].trim(), 16).unwrap();
     // Rust ignores SIGPIPE for itself, and not for others.
-    assert_eq!(mask("SigIgn:") & ours, own & ours & !(1 << 12));
+    assert_eq!(masks(&["env", "--default-signal"]), [0, 0]);
+    let ignoring = ["env", "--default-signal", "--ignore-signal=HUP,INT,QUIT"];
+    assert_eq!(masks(&ignoring), [0, 0b111]);
 }
 
 #[test]

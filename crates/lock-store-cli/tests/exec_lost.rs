@@ -21,8 +21,12 @@ fn at_work(fleet: &Fleet, options: &[&str], script: &str) -> Running {
 }
 
 fn is_running(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-    stat.is_ok_and(|stat| !stat.contains(") Z "))
+    stat(pid).is_some_and(|stat| !stat.contains(") Z "))
+}
+
+/// What Linux says of a process, if it is there.
+fn stat(pid: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok()
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn a_ticket_that_is_taken_away_ends_the_command() {
 #[test]
 fn so_does_a_redis_that_lost_its_data() {
     let fleet = Fleet::new();
-    let options = ["--lifetime", "1"];
+    let options = ["--lifetime", "5"];
     let running = at_work(&fleet, &options, "touch begun; exec sleep 1000");
     fleet.server.command(&["FLUSHALL"]).ok();
     running.ended().says(79, &["lost the lock"]);
@@ -55,7 +59,7 @@ fn so_does_a_redis_that_lost_its_data() {
 #[test]
 fn so_does_an_outage_that_is_longer_than_the_lease() {
     let fleet = Fleet::new();
-    let options = ["--lifetime", "1"];
+    let options = ["--lifetime", "5"];
     let running = at_work(&fleet, &options, "touch begun; exec sleep 1000");
     fleet.server.freeze();
     let ended = running.ended();
@@ -68,7 +72,7 @@ fn one_that_does_not_end_is_killed_with_all_that_it_started() {
     let fleet = Fleet::new();
     let script = "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $! > child; echo $$ > pid; \
                   touch begun; while :; do sleep 0.02; done";
-    let running = own_group(&fleet, &["--grace", "0.3"], script);
+    let running = fleet.exec_without_terminal(&["--grace", "0.3"], script);
     until_exists(fleet.place.path("begun"));
     let (child, pid) = (fleet.place.read("child"), fleet.place.read("pid"));
     let since = Instant::now();
@@ -90,12 +94,10 @@ fn those_that_it_started_have_the_grace_too() {
         wait_for("go").replace('\'', "")
     );
     fleet.place.write("inner", &inner);
-    let running = own_group(
-        &fleet,
-        &["--grace", "100"],
-        "sh ./inner & echo $! > child; wait",
-    );
+    let script = "sh ./inner & echo $! > child; wait";
+    let running = fleet.exec_without_terminal(&["--grace", "100"], script);
     until_exists(fleet.place.path("begun"));
+    until("its number", || fleet.place.read("child").ends_with('\n'));
     fleet.take_away("a");
     fleet.place.write("go", "");
     running.ended().says(79, &["lost the lock"]);
@@ -103,38 +105,27 @@ fn those_that_it_started_have_the_grace_too() {
     assert!(!is_running(&fleet.place.read("child")));
 }
 
-/// Without a terminal, whatever this test was started from.
-fn own_group(fleet: &Fleet, options: &[&str], script: &str) -> Running {
-    let lock_store = fleet.command("exec", &[&["a"], options].concat());
-    let mut setsid = std::process::Command::new("setsid");
-    setsid
-        .arg("--wait")
-        .arg(lock_store.get_program())
-        .args(lock_store.get_args())
-        .args(["--", "sh", "-c", script])
-        .current_dir(fleet.place.path(""))
-        .stdout(fs::File::create(fleet.place.path("stdout")).unwrap())
-        .stderr(fs::File::create(fleet.place.path("stderr")).unwrap());
-    fleet.place.start(&mut setsid)
-}
-
+/// It has all the time that it wants, and can do nothing with it until it is
+/// woken.
 #[test]
-fn a_stopped_command_is_ended_too() {
+fn a_stopped_command_is_woken_to_end() {
     let fleet = Fleet::new();
-    let running = own_group(
-        &fleet,
-        &[],
-        "touch begun; kill -STOP $$; touch woken; sleep 1000",
-    );
-    until_exists(fleet.place.path("begun"));
+    let script = "trap 'echo woken > got; exit' TERM; echo $$ > pid; kill -STOP $$; \
+                  while :; do sleep 0.02; done";
+    let running = fleet.exec_without_terminal(&["--grace", "3600"], script);
+    until("it is stopped", || {
+        let stat = stat(&fleet.place.read("pid"));
+        stat.is_some_and(|stat| stat.contains(") T "))
+    });
     fleet.take_away("a");
     running.ended().says(79, &["lost the lock"]);
+    assert_eq!(fleet.place.read("got"), "woken\n");
 }
 
 #[test]
 fn when_we_are_killed_the_next_has_its_turn_within_the_lease() {
     let fleet = Fleet::new();
-    let script = "echo $$ > pid; touch begun; trap 'echo told > got; exit' TERM; \
+    let script = "trap 'echo told > got; exit' TERM; echo $$ > pid; touch begun; \
                   while :; do sleep 0.02; done";
     let mut killed = at_work(&fleet, &["--lifetime", "2"], script);
     let next = Place::new();

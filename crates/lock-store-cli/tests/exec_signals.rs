@@ -6,15 +6,16 @@
 mod common;
 mod fleet;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-use common::{until, until_exists};
+use common::{Running, end_of, program, until, until_exists};
 use fleet::Fleet;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 /// Writes down each signal that it gets, and ends when `go` is there.
 const WITNESS: &str = r#"
@@ -41,55 +42,33 @@ fn state_and_group(pid: Pid) -> (char, i32) {
     )
 }
 
-/// A process that has no terminal, whatever this test was started from.
-fn without_terminal(fleet: &Fleet, script: &str) -> Command {
-    let mut command = Command::new("setsid");
-    command
-        .args(["--wait", env!("CARGO_BIN_EXE_lock-store")])
-        .args(["exec", "a", "--redis", &fleet.url, "--", "sh", "-c", script])
-        .current_dir(fleet.place.path(""));
-    command
-}
-
 #[test]
 fn those_sent_to_us_alone_are_passed_on() {
     let fleet = Fleet::new();
-    // Its process id is ours in both cases: a shell that is replaced.
-    let us = "echo $$ > us; exec \"$0\" exec a --redis \"$1\" -- sh -c \"$2\"";
-    let mut command = Command::new("sh");
-    command
-        .args([
-            "-c",
-            us,
-            env!("CARGO_BIN_EXE_lock-store"),
-            &fleet.url,
-            WITNESS,
-        ])
-        .current_dir(fleet.place.path(""));
-    let mut child = command.spawn().unwrap();
-    let (us, command) = (pid_in(&fleet, "us"), pid_in(&fleet, "pid"));
+    let mut running = fleet.exec("a", &[], WITNESS);
+    let command = pid_in(&fleet, "pid");
     for name in [
         "HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH", "ALRM",
     ] {
-        kill(us, format!("SIG{name}").parse::<Signal>().unwrap()).unwrap();
+        running.signal(format!("SIG{name}").parse().unwrap());
         until(name, || {
             fleet.place.read("got").lines().any(|line| line == name)
         });
     }
     // Each once, and both are there.
     assert_eq!(fleet.place.read("got").lines().count(), 8);
-    assert!(child.try_wait().unwrap().is_none());
+    assert!(running.is_running());
     kill(command, None).unwrap();
     assert_eq!(fleet.tickets("a"), 1);
     fleet.place.write("go", "");
-    assert_eq!(child.wait().unwrap().code(), Some(7));
+    running.ended().says(7, &[]);
 }
 
 #[test]
 fn without_a_terminal_all_that_it_started_get_them() {
     let fleet = Fleet::new();
     let script = "sh -c 'echo $$ > inner.new; mv inner.new inner; exec sleep 1000'; true";
-    let mut child = without_terminal(&fleet, script).spawn().unwrap();
+    let running = fleet.exec_without_terminal(&[], script);
     let inner = pid_in(&fleet, "inner");
     let (_, group) = state_and_group(inner);
     let us = parent_of(Pid::from_raw(group));
@@ -101,7 +80,7 @@ fn without_a_terminal_all_that_it_started_get_them() {
     kill(us, Signal::SIGCONT).unwrap();
     until("the end of the stop", || state_and_group(inner).0 != 'T');
     kill(us, Signal::SIGTERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    running.ended().says(128 + 15, &[]);
     until("the end of all", || has_ended(inner));
     assert_eq!(fleet.tickets("a"), 0);
 }
@@ -119,23 +98,22 @@ fn has_ended(pid: Pid) -> bool {
 }
 
 /// Runs a script in a terminal of its own, typed on through its input.
-fn on_a_terminal(fleet: &Fleet, script: &str) -> Child {
-    let mut command = Command::new("script");
+fn on_a_terminal(fleet: &Fleet, script: &str) -> Running {
+    let mut command = program(&["script", "-qefc", script, "/dev/null"]);
     command
-        .args(["-qefc", script, "/dev/null"])
         .current_dir(fleet.place.path(""))
         .env("SHELL", "/bin/sh")
         .env("LOCK_STORE", env!("CARGO_BIN_EXE_lock-store"))
         .env("URL", &fleet.url)
         .env("WITNESS", WITNESS)
         .stdin(Stdio::piped())
-        .stdout(fs::File::create(fleet.place.path("terminal")).unwrap())
+        .stdout(File::create(fleet.place.path("terminal")).unwrap())
         .process_group(0);
-    command.spawn().unwrap()
+    fleet.place.start(&mut command)
 }
 
-fn type_in(child: &mut Child, text: &[u8]) {
-    let stdin = child.stdin.as_mut().unwrap();
+fn type_in(terminal: &mut Running, text: &[u8]) {
+    let stdin = terminal.child().stdin.as_mut().unwrap();
     stdin.write_all(text).unwrap();
     stdin.flush().unwrap();
 }
@@ -144,12 +122,12 @@ fn type_in(child: &mut Child, text: &[u8]) {
 fn on_a_terminal_ctrl_c_reaches_the_command_once_and_ends_us_with_it() {
     let fleet = Fleet::new();
     let script = "\"$LOCK_STORE\" exec a --redis \"$URL\" -- sh -c \"$WITNESS\"; echo $? > code";
-    let mut child = on_a_terminal(&fleet, script);
+    let mut terminal = on_a_terminal(&fleet, script);
     let command = pid_in(&fleet, "pid");
     let us = parent_of(command);
     assert_eq!(state_and_group(us).1, state_and_group(command).1);
     // The shell that we are in gets it as well, and ends when we have.
-    type_in(&mut child, b"\x03");
+    type_in(&mut terminal, b"\x03");
     until("Ctrl-C", || fleet.place.read("got").contains("INT"));
     // One that is sent to us alone comes through, after it.
     kill(us, Signal::SIGUSR1).unwrap();
@@ -157,7 +135,7 @@ fn on_a_terminal_ctrl_c_reaches_the_command_once_and_ends_us_with_it() {
     assert_eq!(fleet.place.read("got"), "INT\nUSR1\n");
     assert_eq!(fleet.tickets("a"), 1);
     fleet.place.write("go", "");
-    child.wait().unwrap();
+    end_of(terminal.child());
     until("the end", || fleet.tickets("a") == 0);
 }
 
@@ -167,7 +145,7 @@ fn a_script_in_a_terminal_ends_at_ctrl_c() {
     let script = "for i in 1 2; do echo $i >> runs; \
                   \"$LOCK_STORE\" exec a --redis \"$URL\" -- \
                   sh -c 'echo $$ > pid.new; mv pid.new pid; exec sleep 1000'; done";
-    let mut child = on_a_terminal(
+    let mut terminal = on_a_terminal(
         &fleet,
         &format!("bash -c '{}'", script.replace('\'', r"'\''")),
     );
@@ -175,8 +153,8 @@ fn a_script_in_a_terminal_ends_at_ctrl_c() {
     until("the command proper", || {
         fs::read_to_string(format!("/proc/{command}/comm")).is_ok_and(|name| name == "sleep\n")
     });
-    type_in(&mut child, b"\x03");
-    child.wait().unwrap();
+    type_in(&mut terminal, b"\x03");
+    end_of(terminal.child());
     assert_eq!(fleet.place.read("runs"), "1\n");
     assert_eq!(fleet.tickets("a"), 0);
 }
@@ -185,24 +163,31 @@ fn a_script_in_a_terminal_ends_at_ctrl_c() {
 fn on_a_terminal_ctrl_z_gives_the_shell_its_turn() {
     let fleet = Fleet::new();
     // An interactive shell has job control.
-    let mut child = on_a_terminal(&fleet, "bash --norc --noprofile -i");
-    let line = "\"$LOCK_STORE\" exec a --redis \"$URL\" -- sh -c \"$WITNESS\"; echo $? > code\n";
-    type_in(&mut child, line.as_bytes());
+    let mut terminal = on_a_terminal(&fleet, "bash --norc --noprofile -i");
+    mkfifo(&fleet.place.path("go"), Mode::S_IRWXU).unwrap();
+    let go = fleet.place.path("go");
+    let mut go = File::options().read(true).write(true).open(go).unwrap();
+    // It waits without starting anything: a shell that is just starting a
+    // program is not stopped before that runs, and that is stopped already.
+    let line = "\"$LOCK_STORE\" exec a --redis \"$URL\" -- \
+                sh -c 'echo $$ > pid.new; mv pid.new pid; read -r line < go; exit 7'; \
+                echo $? > code\n";
+    type_in(&mut terminal, line.as_bytes());
     let command = pid_in(&fleet, "pid");
     let us = parent_of(command);
-    type_in(&mut child, b"\x1a");
+    type_in(&mut terminal, b"\x1a");
     until("both are stopped", || {
         state_and_group(command).0 == 'T' && state_and_group(us).0 == 'T'
     });
-    type_in(&mut child, b"touch turn\n");
+    type_in(&mut terminal, b"touch turn\n");
     until_exists(fleet.place.path("turn"));
-    type_in(&mut child, b"fg; echo $? > code\n");
+    type_in(&mut terminal, b"fg; echo $? > code\n");
     until("both go on", || {
         state_and_group(command).0 != 'T' && state_and_group(us).0 != 'T'
     });
-    fleet.place.write("go", "");
+    go.write_all(b"\n").unwrap();
     until("the end", || fleet.place.read("code").trim() == "7");
-    type_in(&mut child, b"exit\n");
-    child.wait().unwrap();
+    type_in(&mut terminal, b"exit\n");
+    end_of(terminal.child());
     assert_eq!(fleet.tickets("a"), 0);
 }

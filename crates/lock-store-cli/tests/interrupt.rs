@@ -4,10 +4,9 @@
 
 mod common;
 
-use std::fs::File;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use common::{Place, Running, until, until_exists, wait_for, write_to};
+use common::{Place, Running, started_by, until, until_exists, wait_for, write_to};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,32 +27,13 @@ fn begun(place: &Place, each: usize, options: &[&str]) -> Running {
     );
     let script = ["--", "sh", "-c", &script];
     let arguments = [&["input.jsonl"], options, &script].concat();
-    let mut command = through(place, DEFAULT_HANG_UP, &place.command(arguments));
-    let running = place.start(command.stdin(Stdio::null()));
+    let running = place.start(&mut place.command(arguments));
     until("all have begun", || {
         ["pid.a", "pid.b", "pid.c"]
             .iter()
             .all(|name| place.read(name).ends_with('\n'))
     });
     running
-}
-
-/// The tests themselves may run under `nohup`.
-const DEFAULT_HANG_UP: [&str; 2] = ["env", "--default-signal=HUP"];
-
-/// The same command, started by another one that hands on its process.
-fn through<const N: usize>(place: &Place, starter: [&str; N], command: &Command) -> Command {
-    let mut through = Command::new(starter[0]);
-    through
-        .args(&starter[1..])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_remove("RUST_LOG")
-        .env_remove("TICKET_LOCK_LIFETIME")
-        .current_dir(place.path(""))
-        .stdout(File::create(place.path("stdout")).unwrap())
-        .stderr(File::create(place.path("stderr")).unwrap());
-    through
 }
 
 /// Sends a signal, and waits until it was noticed: from then on nothing is
@@ -170,7 +150,7 @@ fn under_nohup_it_outlives_its_terminal() {
     let place = Place::new();
     // What `nohup` does, but for the outputs.
     let nohup = ["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""];
-    let mut command = through(&place, nohup, &place.command(["-"]));
+    let mut command = started_by(&nohup, &place, &["process", "-"]);
     let mut running = place.start(command.stdin(Stdio::piped()));
     write_to(&mut running, &common::message("a", "one"));
     until("the first result", || place.read("stdout").ends_with('\n'));

@@ -7,9 +7,9 @@ mod fleet;
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use common::until;
+use common::{end_of, program, until};
 use fleet::{Fleet, connections_are_checked};
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ fn the_one_that_is_served_loses_its_lock_and_the_next_is_called() {
     let fleet = Fleet::new();
     let guard = fleet.lock("anna");
     let next = fleet.queue("anna");
+    fleet.until_heard_of("anna");
     let ended = fleet.run("release", &["anna", "--yes"]);
     ended.says(
         0,
@@ -105,16 +106,15 @@ fn wrong_use_is_told() {
 fn answered(fleet: &Fleet, answer: &str, meanwhile: impl FnOnce()) -> (i32, String) {
     let script = "\"$LOCK_STORE\" release a --redis \"$URL\"";
     let shown = fleet.place.path("terminal");
-    let mut child = Command::new("script")
-        .args(["-qefc", script, "/dev/null"])
+    let mut command = program(&["script", "-qefc", script, "/dev/null"]);
+    command
         .env("SHELL", "/bin/sh")
         .env("LOCK_STORE", env!("CARGO_BIN_EXE_lock-store"))
         .env("URL", &fleet.url)
         .current_dir(fleet.place.path(""))
         .stdin(Stdio::piped())
-        .stdout(fs::File::create(&shown).unwrap())
-        .spawn()
-        .unwrap();
+        .stdout(fs::File::create(&shown).unwrap());
+    let mut terminal = fleet.place.start(&mut command);
     until("the question", || {
         fleet
             .place
@@ -122,9 +122,9 @@ fn answered(fleet: &Fleet, answer: &str, meanwhile: impl FnOnce()) -> (i32, Stri
             .contains("Take ticket 0 of a away? [y/N] ")
     });
     meanwhile();
-    let stdin = child.stdin.as_mut().unwrap();
+    let stdin = terminal.child().stdin.as_mut().unwrap();
     stdin.write_all(answer.as_bytes()).unwrap();
-    let status = child.wait().unwrap();
+    let status = end_of(terminal.child());
     (status.code().unwrap(), fleet.place.read("terminal"))
 }
 

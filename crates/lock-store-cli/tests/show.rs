@@ -15,6 +15,7 @@ fn the_queue_for_people() {
     let fleet = Fleet::new();
     let guard = fleet.lock("anna");
     let _next = fleet.queue("anna");
+    fleet.until_heard_of("anna");
     let ended = fleet.run("show", &["anna"]);
     ended.says(0, &[]);
     let text = &ended.stdout;
@@ -42,6 +43,7 @@ fn the_queue_in_json() {
     let fleet = Fleet::new();
     let guard = fleet.lock("anna");
     let _next = fleet.queue("anna");
+    fleet.until_heard_of("anna");
     let ended = fleet.run("show", &["anna", "--json"]);
     ended.says(0, &[]);
     let document: Value = serde_json::from_str(&ended.stdout).unwrap();
@@ -67,6 +69,7 @@ fn the_queue_in_json() {
 fn the_dead_are_told_from_the_living() {
     let fleet = Fleet::new();
     let _guard = fleet.lock("a");
+    fleet.until_heard_of("a");
     let other = Place::new();
     let mut killed = fleet.exec_in(&other, "a", &[], "true");
     until("the ticket", || fleet.tickets("a") == 2);

@@ -1,13 +1,17 @@
 //! `watch` where there is no terminal, and wrong use.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
 #[path = "watch/fleet.rs"]
 mod fleet;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
+use common::{FOR_EVER, end_of, output_of};
 use fleet::Fleet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,7 +19,7 @@ use redis_fixture::Server;
 use serde_json::Value;
 
 fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    output_of(command.stdin(Stdio::null()))
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -37,8 +41,9 @@ fn refused(arguments: &[&str]) -> String {
     text(&output.stderr).to_owned()
 }
 
-/// Started, with its output in a pipe.
-struct Watching(Child, BufReader<std::process::ChildStdout>);
+/// Started, with its output in a pipe. It is read beside the test, which can
+/// then give up.
+struct Watching(Child, Receiver<String>);
 
 impl Watching {
     fn start(command: &mut Command) -> Self {
@@ -48,23 +53,31 @@ impl Watching {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Self(child, output)
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self(child, lines)
     }
 
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).unwrap();
-        line
+    #[track_caller]
+    fn line(&self) -> String {
+        self.1.recv_timeout(FOR_EVER).expect("a line")
     }
 
     /// The first line that is as it should be.
-    fn until(&mut self, is_so: impl Fn(&Value) -> bool) -> Value {
+    #[track_caller]
+    fn until(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
         loop {
             let line = self.line();
             let value: Value = serde_json::from_str(&line).unwrap();
             if is_so(&value) {
                 return value;
             }
+            assert!(begun.elapsed() < FOR_EVER, "still {line}");
         }
     }
 }
@@ -98,7 +111,7 @@ fn a_line_of_figures_after_each_look() {
 fn hand_offs_as_json() {
     let fleet = Fleet::new();
     let mut held = fleet.hold("anna", 3);
-    let mut watching = Watching::start(&mut fleet.watch(&["--json", "--interval", "0.02"]));
+    let watching = Watching::start(&mut fleet.watch(&["--json", "--interval", "0.02"]));
     let first = watching.until(|line| line["waiting"] == 3);
     assert_eq!(first["acquired_per_second"], Value::Null);
     held = fleet.hand_on(held);
@@ -125,7 +138,7 @@ fn a_damaged_lock_is_counted_and_the_others_are_seen() {
 fn an_outage_is_a_line_and_ends_by_itself() {
     let fleet = Fleet::new();
     let mut command = fleet.watch(&["--json", "--interval", "0.02"]);
-    let mut watching = Watching::start(command.stderr(Stdio::null()));
+    let watching = Watching::start(command.stderr(Stdio::null()));
     watching.until(|line| line["connected"] == true);
     fleet.server.kill();
     let away = watching.until(|line| line["connected"] == false);
@@ -143,7 +156,7 @@ fn signals_end_it() {
         assert!(watching.line().contains("connected=true"));
         let pid = Pid::from_raw(i32::try_from(watching.0.id()).unwrap());
         kill(pid, signal).unwrap();
-        assert_eq!(watching.0.wait().unwrap().code(), Some(code));
+        assert_eq!(end_of(&mut watching.0).code(), Some(code));
     }
 }
 
@@ -158,9 +171,9 @@ fn a_closed_pipe_ends_it_quietly() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stderr), "");
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    let said = std::io::read_to_string(child.stderr.unwrap()).unwrap();
+    assert_eq!(said, "");
 }
 
 #[test]

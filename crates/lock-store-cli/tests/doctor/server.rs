@@ -2,7 +2,7 @@
 
 use redis_fixture::{Server, until};
 
-use crate::support::{doctor, healthy, redis};
+use crate::support::{doctor, healthy, redis, usual};
 
 #[test]
 fn a_policy_that_throws_locks_away() {
@@ -35,7 +35,7 @@ fn memory_that_is_nearly_full() {
 
 #[test]
 fn no_persistence_costs_all() {
-    let server = Server::start();
+    let server = usual().start();
     let found = doctor(&redis(&server.url(), ""));
     found.warns(
         "persistence",
@@ -118,7 +118,8 @@ fn too_few_replicas_to_write() {
 
 #[test]
 fn commands_that_held_everybody_up() {
-    let server = healthy().start();
+    // With its log of them.
+    let server = Server::builder().config("appendonly", "yes").start();
     server.command(&["DEBUG", "SLEEP", "0.1"]);
     server.command(&["EVAL", "local t = redis.call('TIME') repeat local n = redis.call('TIME') until (n[1] - t[1]) * 1000000 + n[2] - t[2] > 100000", "0"]);
     let found = doctor(&redis(&server.url(), ""));

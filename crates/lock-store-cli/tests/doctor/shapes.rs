@@ -2,7 +2,9 @@
 
 use redis_fixture::{Cluster, Sentinels, Server};
 
-use crate::support::{Found, doctor, doctor_with, healthy, redis};
+use crate::support::{
+    Found, doctor, doctor_with, forget_slow_commands, healthy, redis, repeat_while,
+};
 
 fn behind(sentinels: &[String], more: &str) -> String {
     format!(
@@ -29,8 +31,9 @@ fn is_well_but_for_persistence(found: &Found) {
 #[test]
 fn sentinels() {
     let sentinels = Sentinels::start();
+    forget_slow_commands(sentinels.master());
     let all = sentinels.sentinel_addresses();
-    let found = doctor(&behind(&all, "  replicas: 2\n"));
+    let found = with_replicas(&behind(&all, "  replicas: 2\n"));
     is_well_but_for_persistence(&found);
     found.says("sentinels", "ok", &["the master of mymaster"]);
     found.says("replicas", "ok", &["2 online; each lock waits for 2"]);
@@ -66,12 +69,20 @@ fn sentinels() {
     let gone = Server::start();
     gone.kill();
     let some = [all[0].clone(), gone.address(), all[1].clone()];
-    let found = doctor(&behind(&some, ""));
+    let found = with_replicas(&behind(&some, ""));
     assert_eq!(found.with("warning"), ["tcp", "persistence"]);
     found.says("tcp", "warning", &[&gone.address(), "refused"]);
     found.says("hand_off", "ok", &[]);
     let found = doctor(&behind(&[gone.address()], ""));
     found.fails("tcp", &[&gone.address()]);
+}
+
+/// What is found when no replica was last heard of long ago: on a busy machine
+/// they are late.
+#[track_caller]
+fn with_replicas(endpoints: &str) -> Found {
+    let look = || doctor(endpoints);
+    repeat_while(look, |found| found.with("warning").contains(&"replicas"))
 }
 
 /// Nodes tell of replicas only once something was replicated.
@@ -92,9 +103,10 @@ fn wait_for_replicas(cluster: &Cluster) {
 #[test]
 fn cluster() {
     let cluster = Cluster::start();
+    cluster.nodes().iter().for_each(forget_slow_commands);
     let all = cluster.addresses();
     wait_for_replicas(&cluster);
-    let found = doctor(&cluster_at(&all[..2]));
+    let found = with_replicas(&cluster_at(&all[..2]));
     is_well_but_for_persistence(&found);
     found.says("cluster", "ok", &["3 masters", "3 replicas"]);
     found.says("tcp", "ok", &["5 more"]);
@@ -109,16 +121,18 @@ fn cluster() {
 
     // A replica that is frozen is no reason to stop; it is named.
     let replica = cluster.replica_of_slot(0);
-    let timeout = ["--timeout", "1"];
     replica.freeze();
-    let found = doctor_with(&cluster_at(&all), &timeout);
+    // In which all else has to be done as well, also on a busy machine.
+    let timeouts = ["1", "5", "25"].into_iter();
+    let mut looks = timeouts.map(|it| doctor_with(&cluster_at(&all), &["--timeout", it]));
+    let found = looks.find(|found| found.with("ok").contains(&"hand_off"));
     replica.thaw();
+    let found = found.expect("a hand-off beside a frozen replica");
     found.says(
         "answer",
         "warning",
         &[&replica.address(), "does not answer"],
     );
-    found.says("hand_off", "ok", &[]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from conftest import Storage, soon, tickets, until
-from lock_store import LockError, LockGuard, LockLost, LockStore, Operation
+from conftest import Storage, TooLate, in_time, soon, tickets, until
+from lock_store import LockError, LockGone, LockGuard, LockLost, LockStore, Operation
 
 
 async def nothing_is_left(store: LockStore, id: str = "a") -> None:
@@ -93,16 +93,18 @@ async def test_a_wait_is_given_up(storage: Storage) -> None:
 
 
 async def test_an_error_of_the_body_is_not_hidden(storage: Storage) -> None:
-    store = storage.store(lock_lifetime=0.05)
+    store = storage.store(lock_lifetime=60)
     with pytest.raises(KeyError):
         async with store.lock("a") as guard:
-            await guard.lost()
+            await store.delete_lock("a")
+            assert await soon(guard.lost())
             raise KeyError("mine")
     with pytest.raises(LockLost):
         async with store.lock("a") as guard:
-            await guard.lost()
+            await store.delete_lock("a")
+            assert await soon(guard.lost())
     # Released in between.
-    async with store.lock("a", lifetime=60) as guard:
+    async with store.lock("a") as guard:
         await guard.release()
         await guard.release()
         assert guard.is_released and not guard.is_lost
@@ -290,16 +292,27 @@ async def _both(work: Any) -> None:
 async def test_a_blocked_loop_keeps_its_turn(storage: Storage) -> None:
     """The store claims in time, though the loop does nothing for longer than
     the claim window, and keeps the lease alive."""
-    store = storage.store(lock_lifetime=1, claim_window=0.3, keep_alive=True)
-    holder = await store.lock("a")
-    waiter = asyncio.ensure_future(_acquire(store))
-    await until(lambda: _are(store, 2))
-    await holder.release()
-    time.sleep(2)
-    assert await store.try_lock("a") is None
-    guard = await soon(waiter)
-    assert not guard.is_lost
-    await guard.release()
+
+    async def block(lifetime: float) -> None:
+        store = storage.store(
+            lock_lifetime=lifetime, claim_window=lifetime / 2, keep_alive=True
+        )
+        holder = await store.lock("a", lifetime=60)
+        waiter = asyncio.ensure_future(_acquire(store))
+        await until(lambda: _are(store, 2))
+        await holder.release()
+        time.sleep(2 * lifetime)
+        another = await store.try_lock("a", lifetime=60)
+        if another is not None:
+            await another.release()
+        try:
+            # Its release says whether it was lost.
+            await (await soon(waiter)).release()
+        except (LockGone, LockLost) as error:
+            raise TooLate from error
+        assert another is None
+
+    await in_time(block, 1)
 
 
 async def _acquire(store: LockStore) -> LockGuard:
@@ -328,17 +341,18 @@ async def test_run_returns_raises_and_is_cancelled(storage: Storage) -> None:
     with pytest.raises(KeyError):
         await store.run("a", fails)
 
+    begun = asyncio.Event()
     seen = []
 
     async def forever(guard: LockGuard) -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             seen.append(guard.is_released)
 
     task = asyncio.ensure_future(store.run("a", forever))
-    await until(lambda: _are(store, 1))
-    await asyncio.sleep(0.01)
+    await soon(begun.wait())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

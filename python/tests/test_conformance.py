@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from conftest import Asyncio, Face, Storage, refused, soon, tickets, until
+from conftest import (
+    Asyncio,
+    Face,
+    Storage,
+    TooLate,
+    in_time,
+    refused,
+    short_lease,
+    soon,
+    tickets,
+    until,
+)
 from lock_store import (
     InvalidConversationId,
     LockError,
@@ -43,6 +54,12 @@ async def test_nobody_else_is_served(storage: Storage, face: Face) -> None:
     for store in (one, other):
         await refused(face, store, 0.3)
         assert await face.done(store.try_lock("a")) is None
+
+    async def is_alone() -> bool:
+        return await tickets(one, "a") == 1
+
+    # Who was refused leaves in the background.
+    await until(is_alone)
     await face.done(guard.release())
     again = await face.done(other.try_lock("a"))
     await face.done(again.release())
@@ -88,7 +105,7 @@ async def test_a_lease_is_extended(storage: Storage, face: Face) -> None:
 
 async def test_a_lease_runs_out(storage: Storage, face: Face) -> None:
     one, other = storage.store(), storage.store()
-    guard = await face.lock(one.lock("a", lifetime=1))
+    guard = await short_lease(face, one)
     following = await soon(face.lock(other.lock("a", keep_alive=True)))
     assert guard.is_lost
     loss = await soon(face.done(guard.lost()))
@@ -105,7 +122,7 @@ async def test_a_lease_runs_out(storage: Storage, face: Face) -> None:
 
 async def test_a_late_release_harms_nobody(storage: Storage, face: Face) -> None:
     one, other = storage.store(), storage.store()
-    late = await face.lock(one.lock("a", lifetime=1))
+    late = await short_lease(face, one)
     holder = await soon(face.lock(other.lock("a", keep_alive=True)))
     with pytest.raises(LockLost):
         await face.done(late.release())
@@ -115,11 +132,15 @@ async def test_a_late_release_harms_nobody(storage: Storage, face: Face) -> None
 
 async def test_a_lease_is_kept_alive(storage: Storage, face: Face) -> None:
     one, other = storage.store(), storage.store()
-    guard = await face.lock(one.lock("a", lifetime=3, keep_alive=True))
+    guard = await face.lock(one.lock("a", lifetime=4, keep_alive=True))
     await refused(face, other, 5)
     assert not guard.is_lost
     await face.done(guard.release())
-    assert await tickets(one, "a") == 0
+
+    async def is_empty() -> bool:
+        return await tickets(one, "a") == 0
+
+    await until(is_empty)
 
 
 async def test_a_dropped_guard_releases(storage: Storage, face: Face) -> None:
@@ -166,17 +187,23 @@ async def test_work_stops_when_the_lock_is_lost(storage: Storage) -> None:
         return int(guard.ticket_number)
 
     assert await store.run("a", number) == 0
-    stopped = []
+    begun, stopped = [], []
 
     async def forever(_: Any) -> None:
+        begun.append(True)
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             stopped.append(True)
             raise
 
-    with pytest.raises(LockLost):
-        await soon(store.run("a", forever, lifetime=0.25))
+    async def lose(lifetime: float) -> None:
+        with pytest.raises(LockLost):
+            await soon(store.run("a", forever, lifetime=lifetime))
+        if not begun:
+            raise TooLate("to begin the work")
+
+    await in_time(lose, 0.25)
     assert stopped == [True]
 
     async def gone() -> bool:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import Storage
+from conftest import PATIENCE, Storage
 from lock_store import LockLost, LockTimeout
 
 
@@ -83,15 +83,17 @@ def test_an_operation_that_was_blocked_for_is_dropped(storage: Storage) -> None:
 
 
 def test_errors_of_the_body_and_of_the_release(storage: Storage) -> None:
-    store = storage.store(lock_lifetime=0.05)
+    store = storage.store(lock_lifetime=60)
     with pytest.raises(KeyError), store.lock("a") as guard:
-        guard.lost().result()
+        store.delete_lock("a").result()
+        assert guard.lost().result(PATIENCE)
         raise KeyError("mine")
     with pytest.raises(LockLost), store.lock("a") as guard:
-        guard.lost().result()
-    with store.lock("a", lifetime=60), pytest.raises(LockTimeout):
+        store.delete_lock("a").result()
+        assert guard.lost().result(PATIENCE)
+    with store.lock("a"), pytest.raises(LockTimeout):
         store.lock("a", wait_timeout=0).acquire()
-    lock = store.lock("a", lifetime=60)
+    lock = store.lock("a")
     with lock:
         with pytest.raises(RuntimeError, match="not reentrant"), lock:
             raise AssertionError("entered twice")

@@ -27,7 +27,7 @@ LOCKS, TRACKERS = 1, 0
 
 #: What a server's death may cost: the rest of a lease, the claim window, and
 #: the time that a loaded machine takes.
-LIFETIME, CLAIM_WINDOW, SLACK = 3, 1, 4
+LIFETIME, CLAIM_WINDOW, SLACK = 5, 3, 10
 
 BEGUN = float(os.environ.get("BEGUN", time.time()))
 

@@ -6,9 +6,9 @@ import asyncio
 import json
 
 import pytest
-from rasa_support import run
+from rasa_support import in_time, run
 from rasa.core.lock import NO_TICKET_ISSUED, Ticket, TicketLock
-from rasa.core.lock_store import LockStore
+from rasa.core.lock_store import LockError, LockStore
 
 
 def test_a_created_lock_is_empty_and_not_stored(any_store: LockStore, conversation: str) -> None:
@@ -131,9 +131,12 @@ def test_a_lock_is_read_changed_and_saved(any_store: LockStore, conversation: st
 
 
 def test_expired_tickets_do_not_count(any_store: LockStore, conversation: str) -> None:
-    any_store.issue_ticket(conversation, 0.02)
+    async def issue(lifetime: float) -> None:
+        any_store.issue_ticket(conversation, lifetime)
 
     async def expired() -> None:
+        # The storage must have answered by then.
+        await in_time(issue, 0.05, LockError)
         while any_store.get_or_create_lock(conversation).last_issued != NO_TICKET_ISSUED:
             await asyncio.sleep(0.005)
 

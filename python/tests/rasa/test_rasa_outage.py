@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from rasa_support import RedisServer, run
+from rasa_support import RedisServer, in_time, run
 from rasa.core.lock_store import LockError
 
 import lock_store
@@ -20,9 +20,11 @@ def test_an_outage_is_rasas_lock_error_and_passes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = RedisServer(tmp_path)
-    store = RasaLockStore(host="127.0.0.1", port=server.port, socket_timeout=0.2, fallback="none")
 
-    async def main() -> None:
+    # Each step of an outage takes as long as a connection may.
+    async def outage(timeout: float) -> None:
+        where = {"host": "127.0.0.1", "port": server.port, "fallback": "none"}
+        store = RasaLockStore(socket_timeout=timeout, **where)
         async with store.lock("held"):
             server.stop()
             with pytest.raises(LockError) as error:
@@ -46,7 +48,7 @@ def test_an_outage_is_rasas_lock_error_and_passes(
             assert lock.now_serving == 0
 
     try:
-        run(main())
+        run(in_time(outage, 0.25, ConnectionError))
         assert not server.keys()
     finally:
         server.stop()

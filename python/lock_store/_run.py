@@ -37,4 +37,16 @@ async def _stopped(working: asyncio.Future[T]) -> None:
     """Cancels it, and waits until it has seen to that."""
     if not working.done():
         working.cancel()
-        await asyncio.wait({working})
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError as error:
+            # Cancelled again: so is the work, but it is not left behind.
+            cancelled = error
+            working.cancel()
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            cancelled = None  # its traceback has this frame, with all that is in it

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::Failure;
 use crate::guard::{Held, LockGuard};
+use crate::issuing::Issued;
 use crate::lock::Entering;
 use crate::place::{InLine, Place};
 use crate::ticket::TicketLock;
@@ -17,6 +18,8 @@ pub(crate) enum Answer {
     Nothing,
     Truth(bool),
     Number(u64),
+    /// The number of a ticket that nobody else knows of.
+    Issued(Issued),
     Guard(Held),
     MaybeGuard(Option<Held>),
     Place(InLine),
@@ -47,6 +50,7 @@ impl Answer {
             (_, Then::Give(object)) => Ok(object),
             (Self::Truth(truth), _) => truth.into_py_any(py),
             (Self::Number(number), _) => number.into_py_any(py),
+            (Self::Issued(issued), _) => issued.into_number().into_py_any(py),
             (Self::Guard(held) | Self::MaybeGuard(Some(held)), _) => {
                 Ok(LockGuard::create(py, held)?.into_any())
             }

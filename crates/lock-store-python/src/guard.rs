@@ -4,17 +4,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use pyo3::exceptions::PyResourceWarning;
+use pyo3::exceptions::{PyGeneratorExit, PyResourceWarning};
 use pyo3::prelude::*;
 use pyo3::types::PyAny;
 
 use crate::answer::{Answer, Outcome, Then};
+use crate::bridge::running_loop;
 use crate::error::Failure;
 use crate::lent::Lent;
 use crate::locked;
 use crate::open::Opened;
 use crate::operation::{Operation, Work};
 use crate::process::{Ours, Process};
+use crate::taking::Taking;
 
 /// A guard, and what keeps its store open. Dropped in this order.
 pub(crate) struct Held {
@@ -62,6 +64,9 @@ impl Last {
 pub(crate) enum Body {
     Done,
     Raised,
+    /// A generator or a coroutine was closed in there: by its maker, or as it
+    /// is collected.
+    Closed,
 }
 
 impl LockGuard {
@@ -108,17 +113,9 @@ impl LockGuard {
     fn releasing(&self) -> Result<(&'static Process, Option<Work>), Failure> {
         let (process, held) = self.held()?;
         self.last();
-        if !held.want() {
-            return Ok((process, None));
-        }
-        // Until it is really begun an exit still finds it.
-        let releasing = Releasing {
-            process,
-            number: self.number,
-            held: held.clone(),
-        };
-        let work: Work = Box::pin(release(releasing));
-        Ok((process, Some(work)))
+        let taking = Taking::begin(process, self.number, held);
+        let work = taking.map(|taking| -> Work { Box::pin(release(process, taking)) });
+        Ok((process, work))
     }
 
     /// The release behind the body of a `with`. An error of the body is not
@@ -141,36 +138,31 @@ impl LockGuard {
         Operation::new("release", process, work)
     }
 
+    /// As [`leaving`](Self::leaving), in a task, whose loop may be closed by
+    /// now: then nobody can wait.
+    pub(crate) fn leaving_task(&self, py: Python<'_>, body: Body) -> PyResult<Operation> {
+        if body == Body::Closed && running_loop(py)?.is_none() {
+            self.give_up();
+            return Ok(Operation::nothing("release"));
+        }
+        Ok(self.leaving(body))
+    }
+
+    /// Releases it in the background, if that was not begun before.
+    pub(crate) fn give_up(&self) {
+        drop(self.releasing());
+    }
+
     /// As [`leaving`](Self::leaving), in a thread.
     pub(crate) fn leave(&self, py: Python<'_>, body: Body) -> PyResult<()> {
         self.leaving(body).block(py, None).map(drop)
     }
 }
 
-/// A release that is on its way. When it is dropped before its end the lock is
-/// released in the background.
-struct Releasing {
-    process: &'static Process,
-    number: u64,
-    held: Arc<Lent<Held>>,
-}
-
-impl Drop for Releasing {
-    fn drop(&mut self) {
-        locked(&self.process.held).remove(&self.number);
-        self.process.give_back(|| self.held.try_take());
-    }
-}
-
-async fn release(releasing: Releasing) -> Outcome {
+async fn release(process: &'static Process, taking: Taking<Held>) -> Outcome {
     // Dropped last: an exit waits until the guard has seen to its ticket.
-    let parting = releasing.process.parting.token();
-    let held = match releasing.held.try_take() {
-        Some(held) => Some(held),
-        // Somebody extends it, or watches for its loss, until it is told.
-        None => releasing.held.take().await,
-    };
-    let Some(Held { guard, store }) = held else {
+    let parting = process.parting.token();
+    let Some(Held { guard, store }) = taking.take().await else {
         return Ok(Answer::Nothing);
     };
     let released = guard.release().await;
@@ -210,13 +202,13 @@ impl LockGuard {
     /// Whether the lock was lost: its lease ran out, or the storage said that
     /// the ticket is gone. A guard that was released in time is not lost.
     #[getter]
-    fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.last().is_lost
     }
 
     /// Whether it was released, or is about to be.
     #[getter]
-    fn is_released(&self) -> bool {
+    pub(crate) fn is_released(&self) -> bool {
         self.held.get().is_none_or(|held| held.is_wanted())
     }
 
@@ -276,9 +268,9 @@ impl LockGuard {
         kind: &Bound<'_, PyAny>,
         error: &Bound<'_, PyAny>,
         traceback: &Bound<'_, PyAny>,
-    ) -> Operation {
+    ) -> PyResult<Operation> {
         let _ = (error, traceback);
-        self.leaving(Body::of(kind))
+        self.leaving_task(kind.py(), Body::of(kind))
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -314,6 +306,8 @@ impl Body {
     pub(crate) fn of(kind: &Bound<'_, PyAny>) -> Self {
         if kind.is_none() {
             Self::Done
+        } else if kind.is(kind.py().get_type::<PyGeneratorExit>()) {
+            Self::Closed
         } else {
             Self::Raised
         }
@@ -325,13 +319,12 @@ impl Drop for LockGuard {
         let Some(held) = self.held.get() else {
             return;
         };
-        if !held.want() {
-            return;
-        }
         let process = self.held.process();
-        locked(&process.held).remove(&self.number);
+        let Some(taking) = Taking::begin(process, self.number, held) else {
+            return;
+        };
         let is_lost = self.last().is_lost;
-        process.give_back(|| held.try_take());
+        drop(taking);
         // Of a lock that was lost nothing is left to be released.
         if process.exiting.load(Ordering::Acquire) || is_lost {
             return;

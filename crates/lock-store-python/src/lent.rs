@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, TryLockError};
 
 /// A value that is lent to futures, and taken away once.
 pub(crate) struct Lent<T> {
@@ -37,9 +37,9 @@ impl<T> Lent<T> {
         is_first
     }
 
-    /// Takes it, unless it is borrowed just now.
-    pub(crate) fn try_take(&self) -> Option<T> {
-        self.value.try_write().ok()?.take()
+    /// Takes what is left of it, unless it is borrowed just now.
+    pub(crate) fn try_take(&self) -> Result<Option<T>, TryLockError> {
+        Ok(self.value.try_write()?.take())
     }
 
     /// Takes it as soon as nobody borrows it.

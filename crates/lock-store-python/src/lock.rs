@@ -1,17 +1,16 @@
 //! A request for a lock: what `with` and `async with` enter.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lock_store::{LockStore as Store, Mode, Request};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 use crate::answer::{Answer, Outcome, Then};
+use crate::entered::{Entered, Visitor, Who};
 use crate::error::Failure;
 use crate::guard::{Body, Held, LockGuard};
-use crate::locked;
 use crate::open::Opened;
 use crate::operation::{Operation, Work};
 use crate::store::LockStore;
@@ -70,39 +69,18 @@ pub(crate) struct Lock {
     store: Py<LockStore>,
     conversation_id: String,
     options: Options,
-    /// The guards of those who entered it, by task or thread: of one whose
-    /// lease ran out in there, and of the next.
-    entered: Mutex<Vec<(Who, Py<LockGuard>)>>,
-}
-
-/// A task, or a thread; by its address or its number while it is in there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Who {
-    Task(usize),
-    Thread(std::thread::ThreadId),
-}
-
-impl Who {
-    fn task(py: Python<'_>) -> PyResult<Self> {
-        static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let task = GET.import(py, "asyncio", "current_task")?.call0()?;
-        Ok(Self::Task(task.as_ptr().addr()))
-    }
-
-    fn thread() -> Self {
-        Self::Thread(std::thread::current().id())
-    }
+    entered: Entered,
 }
 
 /// Somebody who enters it, and is not in yet.
 pub(crate) struct Entering {
     lock: Py<Lock>,
-    who: Who,
+    visitor: Visitor,
 }
 
 impl Entering {
     pub(crate) fn entered(self, guard: Py<LockGuard>) {
-        locked(&self.lock.get().entered).push((self.who, guard));
+        self.lock.get().entered.enter(self.visitor, guard);
     }
 }
 
@@ -112,7 +90,7 @@ impl Lock {
             store,
             conversation_id,
             options,
-            entered: Mutex::default(),
+            entered: Entered::new(),
         }
     }
 
@@ -125,9 +103,9 @@ impl Lock {
         Operation::begin("lock", crate::process::current(), Ok(work), then).that_waits()
     }
 
-    fn enter(slf: &Bound<'_, Self>, who: Who) -> PyResult<Operation> {
+    fn enter(slf: &Bound<'_, Self>, visitor: Visitor) -> PyResult<Operation> {
         let lock = slf.get();
-        if locked(&lock.entered).iter().any(|(other, _)| *other == who) {
+        if lock.entered.has(visitor.who) {
             return Err(PyRuntimeError::new_err(format!(
                 "the lock of conversation {:?} was entered here already, and is not reentrant",
                 lock.conversation_id
@@ -136,20 +114,21 @@ impl Lock {
         let lock_itself = slf.clone().unbind();
         Ok(lock.operation(Then::Enter(Entering {
             lock: lock_itself,
-            who,
+            visitor,
         })))
     }
 
-    fn leave(&self, who: Who) -> PyResult<Py<LockGuard>> {
-        let mut entered = locked(&self.entered);
-        let place = entered.iter().position(|(other, _)| *other == who);
-        match place {
-            Some(place) => Ok(entered.swap_remove(place).1),
-            None => Err(PyRuntimeError::new_err(format!(
+    /// `None` if who is closed has nothing to give back any more.
+    fn leave(&self, who: Who, body: Body) -> PyResult<Option<Py<LockGuard>>> {
+        if body == Body::Closed || who == Who::NoTask {
+            return Ok(self.entered.close(who));
+        }
+        self.entered.leave(who).map(Some).ok_or_else(|| {
+            PyRuntimeError::new_err(format!(
                 "the lock of conversation {:?} was not entered here",
                 self.conversation_id
-            ))),
-        }
+            ))
+        })
     }
 }
 
@@ -181,7 +160,7 @@ impl Lock {
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Operation> {
-        Self::enter(slf, Who::task(slf.py())?)
+        Self::enter(slf, slf.get().entered.visitor(slf.py())?)
     }
 
     fn __aexit__(
@@ -191,12 +170,15 @@ impl Lock {
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<Operation> {
         let _ = (error, traceback);
-        let guard = self.leave(Who::task(kind.py())?)?;
-        Ok(guard.get().leaving(Body::of(kind)))
+        let (py, body) = (kind.py(), Body::of(kind));
+        match self.leave(Who::task_if_any(py)?, body)? {
+            Some(guard) => guard.get().leaving_task(py, body),
+            None => Ok(Operation::nothing("release")),
+        }
     }
 
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let entered = Self::enter(slf, Who::thread())?.block(slf.py(), None)?;
+        let entered = Self::enter(slf, Visitor::thread())?.block(slf.py(), None)?;
         entered.ok_or_else(|| Failure::Exiting.into())
     }
 
@@ -207,8 +189,11 @@ impl Lock {
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (error, traceback);
-        let guard = self.leave(Who::thread())?;
-        guard.get().leave(kind.py(), Body::of(kind))
+        let body = Body::of(kind);
+        match self.leave(Who::thread(), body)? {
+            Some(guard) => guard.get().leave(kind.py(), body),
+            None => Ok(()),
+        }
     }
 
     /// The conversation to be locked.

@@ -12,7 +12,7 @@ use crate::process::Process;
 /// The Rust store, or how to get it. Shared by all that came from it, so that
 /// when the last of them is gone the store is closed.
 pub(crate) struct Opened {
-    process: &'static Process,
+    pub(crate) process: &'static Process,
     config: Arc<LockStoreConfig>,
     store: OnceCell<LockStore>,
 }

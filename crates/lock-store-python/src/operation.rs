@@ -68,6 +68,12 @@ impl Operation {
         Self::begin(name, process, Ok(work), Then::Nothing)
     }
 
+    /// There is nothing to do.
+    pub(crate) fn nothing(name: &'static str) -> Self {
+        let work = Box::pin(async { Ok(Answer::Nothing) });
+        Self::new(name, crate::process::current(), work)
+    }
+
     pub(crate) fn refused(name: &'static str, failure: Failure) -> Self {
         let process = crate::process::current();
         Self::begin(name, process, Err(failure), Then::Nothing)

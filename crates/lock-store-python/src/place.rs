@@ -5,14 +5,15 @@ use std::sync::Arc;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Outcome};
 use crate::error::Failure;
 use crate::guard::Held;
 use crate::lent::Lent;
 use crate::locked;
 use crate::open::Opened;
-use crate::operation::{Operation, Work};
+use crate::operation::Operation;
 use crate::process::Ours;
+use crate::taking::Taking;
 
 /// A place, and what keeps its store open. Dropped in this order.
 pub(crate) struct InLine {
@@ -60,10 +61,9 @@ impl Place {
     }
 
     /// Takes it away, once.
-    fn want(&self) -> Result<Option<&Arc<Lent<InLine>>>, Failure> {
+    fn taking(&self) -> Result<Option<Taking<InLine>>, Failure> {
         let line = self.line()?;
-        locked(&self.line.process().held).remove(&self.number);
-        Ok(line.want().then_some(line))
+        Ok(Taking::begin(self.line.process(), self.number, line))
     }
 
     fn line(&self) -> Result<&Arc<Lent<InLine>>, Failure> {
@@ -96,22 +96,10 @@ impl Place {
     /// Raises `LockTimeout`, `LockGone`, `LockLost` (its turn came and its
     /// lease ran out before this was called), or what the storage says.
     fn wait(&self) -> PyResult<Operation> {
-        let Some(line) = self.want()? else {
+        let Some(taking) = self.taking()? else {
             return Err(Failure::UsedUp("this place was waited for, or left, already").into());
         };
-        let work: Work = match line.try_take() {
-            Some(line) => Box::pin(wait(line)),
-            // Somebody asks for its position, until told.
-            None => {
-                let line = line.clone();
-                Box::pin(async move {
-                    match line.take().await {
-                        Some(line) => wait(line).await,
-                        None => Err(Failure::UsedUp("this place was left already")),
-                    }
-                })
-            }
-        };
+        let work = Box::pin(wait(taking));
         Ok(Operation::new("wait", self.line.process(), work).that_waits())
     }
 
@@ -134,20 +122,7 @@ impl Place {
     /// Gives the ticket back, in the background. Harmless when it was waited
     /// for.
     fn leave(&self) -> PyResult<()> {
-        let process = self.line.process();
-        let Some(line) = self.want()? else {
-            return Ok(());
-        };
-        match (line.try_take(), process.running()) {
-            (Some(line), _) => process.give_back(|| line),
-            // Somebody asks for its position, until told.
-            (None, Some(runtime)) => {
-                let line = line.clone();
-                let leave = async move { drop(line.take().await) };
-                process.parting.spawn_on(leave, runtime);
-            }
-            (None, None) => {}
-        }
+        drop(self.taking()?);
         Ok(())
     }
 
@@ -161,15 +136,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // One whose position is asked for is dropped by whoever asks.
-        if let Ok(Some(line)) = self.want() {
-            self.line.process().give_back(|| line.try_take());
-        }
+        drop(self.taking());
     }
 }
 
-async fn wait(line: InLine) -> crate::answer::Outcome {
-    let InLine { place, store, .. } = line;
+async fn wait(taking: Taking<InLine>) -> Outcome {
+    let Some(InLine { place, store, .. }) = taking.take().await else {
+        return Err(Failure::UsedUp("this place was left already"));
+    };
     let guard = place.wait().await?;
     Ok(Answer::Guard(Held { guard, store }))
 }

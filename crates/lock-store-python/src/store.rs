@@ -13,6 +13,7 @@ use crate::conversations::Conversations;
 use crate::convert::id;
 use crate::error::Failure;
 use crate::guard::Body;
+use crate::issuing::Issuing;
 use crate::lock::{Lock, Options, try_acquire};
 use crate::locked;
 use crate::open::Opened;
@@ -276,8 +277,9 @@ impl LockStore {
             None => self.config.timing.lock_lifetime,
         };
         Ok(self.operation("issue_ticket", async move |store| {
-            let number = store.open().await?.issue_ticket(id, lifetime).await?;
-            Ok(Answer::Number(number))
+            store.open().await?;
+            let issued = Issuing::begin(store, id, lifetime).await?;
+            Ok(Answer::Issued(issued))
         }))
     }
 

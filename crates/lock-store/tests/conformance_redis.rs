@@ -15,7 +15,7 @@ use redis_fixture::{
 };
 use secrecy::SecretString;
 
-use support::redis::{Common, PATIENCE, at, own_prefix, store};
+use support::redis::{Common, PATIENCE, at, own_prefix, replicated_at, store};
 
 /// What it names besides for a cluster.
 fn documented_rights_in_a_cluster() -> &'static str {
@@ -235,8 +235,7 @@ mod replicated {
         });
         let redis = RedisConfig {
             key_prefix: Some(own_prefix()),
-            replicas: 1,
-            ..at(&servers.0.url())
+            ..replicated_at(&servers.0.url())
         };
         storage(servers, redis)
     }

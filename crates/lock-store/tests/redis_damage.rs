@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lock_store::{LockError, LockErrorKind, LockGuard, LockStore, RedisConfig, Timing};
@@ -20,8 +21,12 @@ struct Damage {
     raw: Connection,
 }
 
-/// A value and when it ends, in ms since the epoch.
-type Stored = (Reply, i64);
+/// A value, and between which moments it ends, in ms since the epoch; or what
+/// `PTTL` says instead.
+type Stored = (Reply, RangeInclusive<i64>);
+
+/// There is none, and so it does not end.
+const NONE: Stored = (Reply::Nil, -2..=-2);
 
 impl Damage {
     async fn new() -> Self {
@@ -69,11 +74,21 @@ impl Damage {
             "none" => Reply::Nil,
             _ => self.command(&[b"DUMP", key.as_bytes()]),
         };
-        let script = b"local t = redis.call('TIME') local ttl = redis.call('PTTL', KEYS[1]) \
-                       if ttl < 0 then return ttl end \
-                       return t[1] * 1000 + math.floor(t[2] / 1000) + ttl";
-        let ends = self.command(&[b"EVAL", script, b"1", key.as_bytes()]);
-        (value, ends.integer())
+        // The server may be kept waiting between any two.
+        let before = self.now();
+        let left = self.command(&[b"PTTL", key.as_bytes()]).integer();
+        let after = self.now();
+        if left < 0 {
+            return (value, left..=left);
+        }
+        (value, before + left..=after + left)
+    }
+
+    /// The server's time, in ms.
+    fn now(&mut self) -> i64 {
+        let time = self.command(&[b"TIME"]).texts();
+        let [seconds, micros] = [0, 1].map(|part: usize| time[part].parse::<i64>().unwrap());
+        seconds * 1000 + micros / 1000
     }
 
     /// That an error says what is wrong.
@@ -125,20 +140,20 @@ impl Damage {
         guard.release().await.unwrap();
         let after = self.stored(id);
         assert_eq!(after.0, before.0);
+        let (after, before) = (after.1, &before.1);
+        // They overlap, but for what is rounded.
         assert!(
-            (after.1 - before.1).abs() <= 2,
-            "{} was {}",
-            after.1,
-            before.1
+            *after.start() <= before.end() + 2 && *before.start() <= after.end() + 2,
+            "{after:?} was {before:?}"
         );
     }
 
     async fn is_repaired_by_deleting(&mut self, id: &str) {
         assert!(self.store.delete_lock(id).await.unwrap());
-        assert_eq!(self.stored(id), (Reply::Nil, -2));
+        assert_eq!(self.stored(id), NONE);
         let guard = within(self.store.lock(id).into_future()).await.unwrap();
         guard.release().await.unwrap();
-        assert_eq!(self.stored(id), (Reply::Nil, -2));
+        assert_eq!(self.stored(id), NONE);
     }
 }
 
@@ -171,7 +186,7 @@ async fn a_value_of_another_type() {
                 damage.command(&[b"PEXPIRE", key.as_bytes(), b"5000000"]);
             }
             let before = damage.stored(id);
-            assert_eq!(before.1 == -1, lives_for_ever);
+            assert_eq!(before.1 == (-1..=-1), lives_for_ever);
 
             damage.nobody_joins(id, found).await;
             damage.nobody_tries(id, found).await;
@@ -292,10 +307,11 @@ async fn damage_behind_a_dead_head() {
     let mut damage = Damage::new().await;
     let (id, found) = ("a", "garbage");
     let key = damage.key(id);
+    // It lives until somebody stands behind it.
     let holder = damage
         .store
         .lock(id)
-        .lifetime(Duration::from_millis(50))
+        .lifetime(Duration::from_secs(3))
         .await
         .unwrap();
     let place = damage.store.take_ticket(id).await.unwrap();
@@ -360,5 +376,5 @@ async fn keys_of_others_are_left_alone() {
     for other in others {
         assert_eq!(damage.server.command(&["GET", other]), "{}");
     }
-    assert_eq!(damage.stored("a"), (Reply::Nil, -2));
+    assert_eq!(damage.stored("a"), NONE);
 }

@@ -27,10 +27,32 @@ const SOME_SECONDS: Duration = Duration::from_secs(20);
 
 const CONVERSATIONS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// A planned change of places loses nothing, but takes a moment.
+/// A planned change of places loses nothing, but takes a moment; for some
+/// seconds a master may take no writes.
 fn planned() -> Rules {
     Rules::strict()
 }
+
+/// Nobody is taken for dead meanwhile.
+fn patient() -> Timing {
+    Timing {
+        claim_window: 30 * SECOND,
+        ..Timing::default()
+    }
+}
+
+/// Nobody looks before a third of a minute is over.
+fn called() -> Timing {
+    Timing {
+        wait_time: 60 * SECOND,
+        claim_window: 60 * SECOND,
+        ..Timing::default()
+    }
+}
+
+/// A hand-off takes a second or two at most; how long it may take on a busy
+/// machine. What a test rules out takes longer.
+const SOON: Duration = Duration::from_secs(15);
 
 fn lossy() -> Rules {
     Rules {
@@ -40,8 +62,7 @@ fn lossy() -> Rules {
     }
 }
 
-async fn two_clients(redis: &RedisConfig) -> (LockStore, LockStore) {
-    let timing = Timing::default();
+async fn two_clients(redis: &RedisConfig, timing: Timing) -> (LockStore, LockStore) {
     (
         support::redis::store(redis, timing.clone()).await,
         support::redis::store(redis, timing).await,
@@ -49,13 +70,13 @@ async fn two_clients(redis: &RedisConfig) -> (LockStore, LockStore) {
 }
 
 async fn sentinel_clients(sentinels: &Sentinels) -> (LockStore, LockStore) {
-    two_clients(&RedisConfig {
+    let redis = RedisConfig {
         deployment_mode: DeploymentMode::Sentinel,
         endpoints: sentinels.sentinel_addresses(),
         sentinel_service: sentinels.master_name().into(),
         ..at("localhost")
-    })
-    .await
+    };
+    two_clients(&redis, Timing::default()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,14 +123,11 @@ async fn the_master_of_sentinels_freezes_and_comes_back_as_a_replica() {
         socket_timeout: SECOND,
         ..at("localhost")
     };
-    let (one, other) = two_clients(&redis).await;
+    let (one, other) = two_clients(&redis, Timing::default()).await;
     let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, lossy());
     load.goes_on(20).await;
-    let old = sentinels.master();
-    aside(|| {
-        old.freeze();
-        sentinels.wait_for_new_master(old.port())
-    });
+    let old = aside(|| sentinels.freeze_master());
+    aside(|| sentinels.wait_for_new_master(old.port()));
     load.goes_on_within(SOME_SECONDS, 20).await;
     aside(|| {
         old.thaw();
@@ -131,20 +149,20 @@ async fn a_sentinel_that_is_down_is_passed_over() {
     nothing_left_at(sentinels.master()).await;
 }
 
-async fn cluster_clients(cluster: &Cluster) -> (LockStore, LockStore) {
-    two_clients(&RedisConfig {
+async fn cluster_clients(cluster: &Cluster, timing: Timing) -> (LockStore, LockStore) {
+    let redis = RedisConfig {
         deployment_mode: DeploymentMode::Cluster,
         // Not all: the others are found.
         endpoints: cluster.addresses()[..2].to_vec(),
         ..at("localhost")
-    })
-    .await
+    };
+    two_clients(&redis, timing).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_a_cluster_takes_over_under_load() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, patient()).await;
     let conversations = two_at_each(&cluster, &one).await;
     let load = Load::begin(&[&one, &other], &names(&conversations), 2, planned());
     load.goes_on(20).await;
@@ -160,7 +178,7 @@ async fn a_replica_of_a_cluster_takes_over_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_master_of_a_cluster_dies_under_load() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, Timing::default()).await;
     let conversations = two_at_each(&cluster, &one).await;
     let load = Load::begin(&[&one, &other], &names(&conversations), 1, lossy());
     load.goes_on(20).await;
@@ -184,7 +202,7 @@ async fn a_master_of_a_cluster_dies_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_moves_under_load() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, patient()).await;
     let conversations = two_at_each(&cluster, &one).await;
     let load = Load::begin(&[&one, &other], &names(&conversations), 2, planned());
     load.goes_on(20).await;
@@ -207,7 +225,7 @@ async fn a_slot_moves_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiters_move_with_their_slot() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, called()).await;
     let slot = slot_of(&cluster, &one, "a").await;
     let held = one.lock("a").await.unwrap();
     let first = one.take_ticket("a").await.unwrap();
@@ -223,7 +241,7 @@ async fn waiters_move_with_their_slot() {
         token = guard.fencing_token();
         guard.release().await.unwrap();
     }
-    assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     nothing_left_in(&cluster).await;
 }
 
@@ -233,7 +251,7 @@ async fn waiters_move_with_their_slot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_is_served_while_its_slot_is_halfway() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, patient()).await;
     let slot = slot_of(&cluster, &one, "a").await;
     let held = one.lock("a").await.unwrap();
     let place = other.take_ticket("a").await.unwrap();
@@ -245,7 +263,7 @@ async fn a_waiter_is_served_while_its_slot_is_halfway() {
     held.release().await.unwrap();
     let begun = Instant::now();
     let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     guard.release().await.unwrap();
     aside(|| migration.finish());
     nothing_left_in(&cluster).await;
@@ -263,7 +281,7 @@ async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
     };
     let timing = Timing {
         lock_lifetime: 60 * SECOND,
-        claim_window: SECOND,
+        claim_window: 3 * SECOND,
         ..Timing::default()
     };
     let one = support::redis::store(&redis, timing.clone()).await;
@@ -279,7 +297,7 @@ async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
             owner: Some(lock_store::Owner { client, sequence }),
             lifetime: 60 * SECOND,
             wait_timeout: 60 * SECOND,
-            claim_window: SECOND,
+            claim_window: 3 * SECOND,
             queue: true,
             repeated: false,
             asked: Instant::now(),
@@ -293,7 +311,8 @@ async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
     held.release().await.unwrap();
     let begun = Instant::now();
     let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < 10 * SECOND, "{:?}", begun.elapsed());
+    // One claim window, and what follows.
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     guard.release().await.unwrap();
     last.wait().await.unwrap().release().await.unwrap();
     aside(|| {
@@ -307,7 +326,7 @@ async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_looks_all_the_time_after_a_slot_has_moved() {
     let cluster = aside(Cluster::start);
-    let (one, other) = cluster_clients(&cluster).await;
+    let (one, other) = cluster_clients(&cluster, patient()).await;
     let conversations = two_at_each(&cluster, &one).await;
     let (moving, slot) = &conversations[0];
     let to = aside(|| another_master(&cluster, *slot));
@@ -343,7 +362,7 @@ async fn nobody_looks_all_the_time_after_a_slot_has_moved() {
         let begun = Instant::now();
         held.release().await.unwrap();
         place.wait().await.unwrap().release().await.unwrap();
-        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     }
     nothing_left_in(&cluster).await;
 }
@@ -376,7 +395,7 @@ async fn waiters_without_a_subscription_in_a_cluster_are_served() {
         socket_timeout: 10 * SECOND,
         ..at("localhost")
     };
-    let (one, other) = two_clients(&redis).await;
+    let (one, other) = two_clients(&redis, patient()).await;
     let held = one.lock("a").await.unwrap();
     let asked = Instant::now();
     let waiting = tokio::spawn(async move {
@@ -393,6 +412,6 @@ async fn waiters_without_a_subscription_in_a_cluster_are_served() {
     .await;
     held.release().await.unwrap();
     waiting.await.unwrap().unwrap();
-    assert!(asked.elapsed() < 4 * SECOND, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
     nothing_left_in(&cluster).await;
 }

@@ -197,7 +197,11 @@ async fn a_dead_lock_in_memory_holds_nothing_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_never_moves_back() {
     let (server, proxy) = unreachable();
-    let store = store(&with_fallback(&proxy.url()), timing()).await;
+    let redis = RedisConfig {
+        socket_timeout: MINUTE,
+        ..with_fallback(&proxy.url())
+    };
+    let store = store(&redis, timing()).await;
     proxy.refuse(false);
     heals(&store).await;
     proxy.refuse(true);
@@ -205,7 +209,8 @@ async fn it_never_moves_back() {
     let begun = Instant::now();
     let error = store.lock("a").wait_timeout(SECOND).await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
+    // By its own limit, not by that of the connection.
+    assert!(begun.elapsed() < 11 * SECOND, "{:?}", begun.elapsed());
     assert!(!store.is_degraded());
     proxy.refuse(false);
     store.lock("a").await.unwrap().release().await.unwrap();

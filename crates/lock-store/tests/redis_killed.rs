@@ -9,11 +9,22 @@ use std::time::{Duration, Instant};
 
 use redis_fixture::Server;
 
-use support::processes::{Process, SOON, WINDOW, nothing_is_left, obey, until_queued};
+use support::processes::{Process, SOON, nothing_is_left, obey, until_queued};
+
+/// Long enough for those that live.
+const WINDOW: Duration = Duration::from_secs(4);
+
+/// Of a lease that is to run out, but not before somebody waits for that.
+const LIFETIME: Duration = Duration::from_secs(6);
+
+/// Several on one server.
+fn start<const N: usize>(server: &Server) -> [Process; N] {
+    [(); N].map(|()| Process::start(server, WINDOW))
+}
 
 /// One that holds a lock, and two that wait for it.
 fn three_in_line(server: &Server) -> [Process; 3] {
-    let [mut holder, mut waiter, mut next] = [(); 3].map(|()| Process::start(server));
+    let [mut holder, mut waiter, mut next] = start(server);
     holder.locks("a", Duration::from_secs(60));
     waiter.say("lock a 60000");
     until_queued(server, "a", 2);
@@ -36,18 +47,17 @@ mod killed {
     #[test]
     fn a_holder() {
         let server = Server::start();
-        let [mut holder, mut next] = [(); 2].map(|()| Process::start(&server));
-        let lifetime = Duration::from_secs(2);
+        let [mut holder, mut next] = start(&server);
         let begun = Instant::now();
-        let token = holder.locks("a", lifetime);
+        let token = holder.locks("a", LIFETIME);
         let leased = Instant::now();
         next.say("lock a 60000");
         until_queued(&server, "a", 2);
         holder.dies();
         let later = next.has_locked();
         assert!(later > token);
-        assert!(begun.elapsed() >= lifetime, "after {:?}", begun.elapsed());
-        no_later_than(lifetime, leased);
+        assert!(begun.elapsed() >= LIFETIME, "after {:?}", begun.elapsed());
+        no_later_than(LIFETIME, leased);
         next.releases("a");
         nothing_is_left(&server);
     }
@@ -70,7 +80,7 @@ mod killed {
     #[test]
     fn the_last_waiter() {
         let server = Server::start();
-        let [mut holder, mut waiter] = [(); 2].map(|()| Process::start(&server));
+        let [mut holder, mut waiter] = start(&server);
         holder.locks("a", Duration::from_secs(60));
         waiter.say("lock a 60000");
         until_queued(&server, "a", 2);
@@ -87,7 +97,7 @@ mod killed {
     #[test]
     fn one_with_a_hundred_tickets() {
         let server = Server::start();
-        let [mut holder, mut waiter, mut next] = [(); 3].map(|()| Process::start(&server));
+        let [mut holder, mut waiter, mut next] = start(&server);
         holder.locks("a", Duration::from_secs(60));
         waiter.say("queue a 50");
         waiter.hears("queued");
@@ -112,7 +122,7 @@ mod killed {
     #[test]
     fn two_after_each_other() {
         let server = Server::start();
-        let [mut holder, mut one, mut other, mut next] = [(); 4].map(|()| Process::start(&server));
+        let [mut holder, mut one, mut other, mut next] = start(&server);
         holder.locks("a", Duration::from_secs(60));
         for _ in 0..10 {
             for process in [&mut one, &mut other] {
@@ -140,9 +150,9 @@ mod stopped {
     /// acts; and would it act all the same, it would be refused.
     fn past_its_lease(keep_alive: bool) {
         let server = Server::start();
-        let [mut holder, mut next] = [(); 2].map(|()| Process::start(&server));
+        let [mut holder, mut next] = start(&server);
         let order = if keep_alive { "keep" } else { "lock" };
-        holder.say(&format!("{order} a 2000"));
+        holder.say(&format!("{order} a {}", LIFETIME.as_millis()));
         let token = holder.has_locked();
         holder.say("write a");
         holder.hears("lost false written 1");

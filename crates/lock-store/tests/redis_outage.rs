@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use support::firewall::Firewall;
 use support::load::{Load, Rules};
-use support::redis::{aside, at, holds_within, keys, nothing_left_at};
+use support::redis::{aside, at, holds_soon, holds_within, keys, nothing_left_at};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,6 +31,13 @@ fn timing() -> Timing {
         claim_window: CLAIM_WINDOW,
         ..Timing::default()
     }
+}
+
+/// Asserts that this long, and what a busy machine takes, has not passed yet.
+#[track_caller]
+fn no_later_than(limit: Duration, since: Instant) {
+    let took = since.elapsed();
+    assert!(took < limit + 10 * SECOND, "after {took:?}");
 }
 
 async fn client_of(url: &str, socket_timeout: Duration) -> LockStore {
@@ -72,8 +79,12 @@ async fn a_restart_that_loses_all_data_under_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_that_keeps_the_data_under_load() {
-    let server = aside(|| Server::builder().config("appendonly", "yes").start());
-    let (one, other) = clients(&server, 5 * SECOND).await;
+    // Written before it is answered, and never later for the sake of the disk.
+    let server = aside(|| {
+        let builder = Server::builder().config("appendonly", "yes");
+        builder.config("appendfsync", "no").start()
+    });
+    let (one, other) = clients(&server, 20 * SECOND).await;
     // What was written is there again: nobody notices but by the time it took.
     let load = Load::begin(&[&one, &other], &CONVERSATIONS, 2, Rules::strict());
     load.goes_on(20).await;
@@ -81,7 +92,7 @@ async fn a_restart_that_keeps_the_data_under_load() {
         aside(|| server.kill());
         sleep(SECOND / 2).await;
         aside(|| server.restart());
-        load.goes_on_within(10 * SECOND, 20).await;
+        load.goes_on(20).await;
     }
     load.end().await;
     nothing_left_at(&server).await;
@@ -99,8 +110,8 @@ async fn a_frozen_server_under_load() {
     );
     load.goes_on(20).await;
     aside(|| server.freeze());
-    sleep(6 * SECOND).await;
-    assert!(load.failed() > 0, "callers are told in time");
+    // Callers are told in time: before it goes on.
+    load.fails(2).await;
     aside(|| server.thaw());
     load.goes_on_within(10 * SECOND, 20).await;
     load.end().await;
@@ -116,9 +127,9 @@ async fn a_long_outage_without_commands_is_over_at_once() {
     sleep(12 * SECOND).await;
     aside(|| server.restart_empty());
     let begun = Instant::now();
-    let guard = store.lock("a").wait_timeout(10 * SECOND).await.unwrap();
+    let guard = store.lock("a").wait_timeout(20 * SECOND).await.unwrap();
     // A second between two attempts to connect, and room for a busy machine.
-    assert!(begun.elapsed() < 3 * SECOND, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < 6 * SECOND, "{:?}", begun.elapsed());
     guard.release().await.unwrap();
     nothing_left_at(&server).await;
 }
@@ -127,22 +138,25 @@ async fn a_long_outage_without_commands_is_over_at_once() {
 async fn callers_are_told_in_time_that_a_server_is_down() {
     let server = aside(Server::start);
     let store = client_of(&server.url(), 5 * SECOND).await;
+    let patient = client_of(&server.url(), MINUTE).await;
     let held = store.lock("held").await.unwrap();
     aside(|| server.kill());
+    // By a limit of their own.
     for wait in [SECOND / 10, SECOND] {
         let begun = Instant::now();
-        let error = store.lock("a").wait_timeout(wait).await.unwrap_err();
+        let error = patient.lock("a").wait_timeout(wait).await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
-        assert!(begun.elapsed() < wait + SECOND, "{:?}", begun.elapsed());
+        no_later_than(wait, begun);
     }
+    // By that of their connection.
     let begun = Instant::now();
     let error = store.try_lock("a").await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    assert!(begun.elapsed() < 6 * SECOND, "{:?}", begun.elapsed());
+    no_later_than(5 * SECOND, begun);
     let begun = Instant::now();
     let error = held.release().await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
-    assert!(begun.elapsed() < 6 * SECOND, "{:?}", begun.elapsed());
+    no_later_than(5 * SECOND, begun);
     aside(|| server.restart_empty());
     let guard = store.lock("a").await.unwrap();
     guard.release().await.unwrap();
@@ -152,7 +166,7 @@ async fn callers_are_told_in_time_that_a_server_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_is_told_in_time_that_a_server_is_down() {
     let server = aside(|| Server::builder().config("appendonly", "yes").start());
-    let store = client_of(&server.url(), 5 * SECOND).await;
+    let store = client_of(&server.url(), MINUTE).await;
     let held = store.lock("a").await.unwrap();
     let wait = 2 * SECOND;
     let begun = Instant::now();
@@ -160,10 +174,10 @@ async fn a_waiter_is_told_in_time_that_a_server_is_down() {
     aside(|| server.freeze());
     let error = place.wait().await.unwrap_err();
     assert!(error.is_timed_out() || error.is_unavailable(), "{error}");
-    assert!(begun.elapsed() < wait + SECOND, "{:?}", begun.elapsed());
+    no_later_than(wait, begun);
     aside(|| server.thaw());
     // Its ticket was given back, and the one that holds is none the worse.
-    holds_within(10 * SECOND, "its ticket leaves", || {
+    holds_soon("its ticket leaves", || {
         server.command(&["LLEN", "lock-store:tickets:a"]).integer() == 1
     })
     .await;
@@ -193,9 +207,8 @@ async fn a_password_that_is_wrong_for_a_while() {
     ask(&["CONFIG", "SET", "requirepass", "wrong"]).ok();
     ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    sleep(3 * SECOND).await;
-    let failed = load.failed();
-    assert!(failed > 0, "callers are told in time");
+    // Callers are told in time: before it is right again.
+    load.fails(1).await;
     let error = one.lock("x").wait_timeout(SECOND / 2).await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
     assert!(error.to_string().contains("password"), "{error}");
@@ -224,8 +237,8 @@ async fn flushed_data_is_learned_by_everybody() {
     assert!(lost.is_lost(), "{lost}");
     let gone = waiting.await.unwrap().unwrap_err();
     assert!(gone.is_gone(), "{gone}");
-    let took = asked.elapsed();
-    assert!(took < lease + SECOND, "{took:?}");
+    // Not only when its own time would be over.
+    no_later_than(lease, asked);
     newcomer.release().await.unwrap();
     nothing_left_at(&server).await;
 }
@@ -371,7 +384,7 @@ async fn a_silent_connection_is_replaced_though_nobody_waits_long() {
             Ok(guard) => break guard.release().await.unwrap(),
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
-        assert!(begun.elapsed() < 12 * SECOND, "it is not replaced");
+        assert!(begun.elapsed() < MINUTE, "it is not replaced");
     }
     holds_within(20 * SECOND, "nothing is left", || keys(&server).is_empty()).await;
 }
@@ -384,8 +397,8 @@ async fn a_silent_connection_is_replaced_within_a_timeout() {
     let held = store.lock("a").await.unwrap();
     firewall.forget_all();
     let begun = Instant::now();
-    let guard = store.lock("b").wait_timeout(10 * SECOND).await.unwrap();
-    assert!(begun.elapsed() < 4 * SECOND, "{:?}", begun.elapsed());
+    let guard = store.lock("b").wait_timeout(MINUTE).await.unwrap();
+    no_later_than(2 * SECOND, begun);
     guard.release().await.unwrap();
     held.release().await.unwrap();
     nothing_left_at(&server).await;

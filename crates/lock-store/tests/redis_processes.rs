@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use redis_fixture::Server;
 
@@ -14,12 +15,16 @@ const PROCESSES: usize = 4;
 const TASKS: usize = 8;
 const ROUNDS: usize = 125;
 
+/// Nobody dies, so nobody is to be taken for dead, however slow.
+const WINDOW: Duration = Duration::from_secs(60);
+
 #[test]
 fn thousands_of_acquisitions_never_meet() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     fs::write(counter(folder.path()), "0").unwrap();
-    let mut processes: Vec<_> = (0..PROCESSES).map(|_| Process::start(&server)).collect();
+    let start = |_| Process::start(&server, WINDOW);
+    let mut processes: Vec<_> = (0..PROCESSES).map(start).collect();
     for process in &mut processes {
         process.say(&format!(
             "work {} {TASKS} {ROUNDS}",

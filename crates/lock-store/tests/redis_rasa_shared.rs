@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use support::load::Guests;
 use support::load::{Load, Rules};
 use support::rasa::{Instance, Standing};
-use support::redis::{PATIENCE, aside, at, nothing_left_at, store};
+use support::redis::{PATIENCE, aside, at, nothing_left_at, replicated_at, store};
 use support::walk::step::Dice;
 
 const CONVERSATIONS: [&str; 3] = ["a", "b", "c"];
@@ -157,7 +157,8 @@ async fn comes_and_goes(store: &LockStore, guests: &Guests, seed: u64) {
                 place.wait().await.unwrap()
             }
             2 => {
-                let wait = Duration::from_millis(500 + dice.below(20));
+                // Another one than usual, which it does not wait for.
+                let wait = Duration::from_millis(20_000 + dice.below(20));
                 let place = store.take_ticket(id).wait_timeout(wait).await.unwrap();
                 let patience = Duration::from_millis(dice.below(15));
                 match tokio::time::timeout(patience, place.wait()).await {
@@ -228,8 +229,8 @@ async fn replicas_are_waited_for() {
     let master = aside(Server::start);
     let replica = aside(|| Server::builder().replica_of(&master).start());
     let redis = RedisConfig {
-        replicas: 1,
-        ..at_server(&master)
+        layout: Layout::Rasa,
+        ..replicated_at(&master.url())
     };
     let (one, other) = two_clients(&redis).await;
     let load = Load::begin(&[&one, &other], &CONVERSATIONS, 1, Rules::strict());
@@ -238,6 +239,11 @@ async fn replicas_are_waited_for() {
     load.end().await;
     assert!(writer.join().unwrap() > 20);
     // What does not count is given back, also if Rasa has written it again.
+    let redis = RedisConfig {
+        replicas: 1,
+        ..at_server(&master)
+    };
+    let one = store(&redis, timing()).await;
     replica.freeze();
     let mut rasa = Instance::at(&master);
     let asking = tokio::spawn(async move { one.lock("a").await });
@@ -256,8 +262,7 @@ async fn replicas_are_waited_for_when_the_scripts_are_gone() {
     for layout in [Layout::Native, Layout::Rasa] {
         let redis = RedisConfig {
             layout,
-            replicas: 1,
-            ..at(&master.url())
+            ..replicated_at(&master.url())
         };
         let store = store(&redis, timing()).await;
         store.lock("a").await.unwrap().release().await.unwrap();

@@ -280,6 +280,8 @@ async fn normal_use_and_outages(shown: &Shown) {
         shown.error("outage", &store.get_lock("b").await.unwrap_err());
         shown.debug("outage", store);
         proxy.refuse(false);
+        // It is a while until it connects again, and a release has little time.
+        while store.get_lock("b").await.is_err() {}
         guard.release().await.unwrap();
         let key = format!("{}:tickets:d", redis.key_prefix.as_ref().unwrap());
         server.command(&["SET", &key, "no queue"]).ok();

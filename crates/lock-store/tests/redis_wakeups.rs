@@ -22,29 +22,41 @@ use support::redis::{aside, at, holds_soon, nothing_left_at, store};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A hand-off takes a second or two at most; how long it may take on a busy
+/// machine. What a test rules out takes longer.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Nobody is taken for dead who is only slow.
+fn patient() -> Timing {
+    Timing {
+        claim_window: 2 * SOON,
+        ..Timing::default()
+    }
+}
+
 /// Two clients that listen.
-async fn clients(server: &Server) -> (LockStore, LockStore) {
-    let one = store(&at(&server.url()), Timing::default()).await;
-    let other = store(&at(&server.url()), Timing::default()).await;
+async fn clients(server: &Server, timing: Timing) -> (LockStore, LockStore) {
+    let one = store(&at(&server.url()), timing.clone()).await;
+    let other = store(&at(&server.url()), timing).await;
     holds_soon("both listen", || listeners(server) == 2).await;
     (one, other)
 }
 
-/// One releases what the other waits for, which takes less than `limit`; in
-/// between comes what is to disturb it.
-async fn hand_off(one: &LockStore, other: &LockStore, limit: Duration, disturb: impl FnOnce()) {
+/// One releases what the other waits for; in between comes what is to disturb
+/// it.
+async fn hand_off(one: &LockStore, other: &LockStore, disturb: impl FnOnce()) {
     let held = one.lock("a").await.unwrap();
     let place = other.take_ticket("a").await.unwrap();
     aside(disturb);
-    ends_within(limit, held, place).await;
+    is_handed_on(held, place).await;
 }
 
 /// From the release of the first to that of the next.
-async fn ends_within(limit: Duration, held: LockGuard, place: Place) {
+async fn is_handed_on(held: LockGuard, place: Place) {
     let begun = Instant::now();
     held.release().await.unwrap();
     let guard = place.wait().await.unwrap();
-    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     guard.release().await.unwrap();
 }
 
@@ -65,10 +77,15 @@ fn commands(server: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_off_is_a_push() {
     let server = aside(Server::start);
-    let (one, other) = clients(&server).await;
-    // Far below the time between two looks, each time.
+    // Nobody looks before a minute is over.
+    let never = Timing {
+        wait_time: MINUTE,
+        claim_window: MINUTE,
+        ..Timing::default()
+    };
+    let (one, other) = clients(&server, never).await;
     for _ in 0..20 {
-        hand_off(&one, &other, SECOND / 2, || ()).await;
+        hand_off(&one, &other, || ()).await;
     }
     nothing_left_at(&server).await;
 }
@@ -76,7 +93,7 @@ async fn a_hand_off_is_a_push() {
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_are_cut_off_in_the_middle_of_hand_offs() {
     let server = aside(Server::start);
-    let (one, other) = clients(&server).await;
+    let (one, other) = clients(&server, patient()).await;
     let conversations = ["a", "b", "c"];
     let load = Load::begin(&[&one, &other], &conversations, 3, Rules::strict());
     for _ in 0..40 {
@@ -92,24 +109,45 @@ async fn listeners_are_cut_off_in_the_middle_of_hand_offs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_lost_costs_time_only() {
     let server = aside(Server::start);
-    let (one, other) = clients(&server).await;
+    let (one, other) = clients(&server, patient()).await;
     for _ in 0..20 {
         // Nobody hears the call.
-        hand_off(&one, &other, 2 * SECOND, || cut_listeners_off(&server)).await;
+        hand_off(&one, &other, || cut_listeners_off(&server)).await;
     }
     nothing_left_at(&server).await;
 }
 
-/// The listening connection is dead, and nothing says so.
+/// The listening connection is dead, and nothing says so. That is found out when
+/// half of the claim window is over; on a busy machine the rest may be too short
+/// once, but not each time.
 async fn a_silent_listener(timing: Timing) {
+    for _ in 0..5 {
+        if is_found_out(timing.clone()).await {
+            return;
+        }
+    }
+    panic!("it is not found out in time");
+}
+
+async fn is_found_out(timing: Timing) -> bool {
     let server = aside(Server::start);
     let firewall = aside(|| Firewall::before(&server));
     let one = store(&at(&server.url()), timing.clone()).await;
     let other = store(&at(&firewall.url()), timing).await;
     holds_soon("both listen", || listeners(&server) == 2).await;
-    let forget = || firewall.forget_those_that_sent("SUBSCRIBE");
-    hand_off(&one, &other, 5 * SECOND, forget).await;
+    let held = one.lock("a").await.unwrap();
+    let place = other.take_ticket("a").await.unwrap();
+    firewall.forget_those_that_sent("SUBSCRIBE");
+    held.release().await.unwrap();
+    let in_time = match place.wait().await {
+        Ok(guard) => guard.release().await.is_ok(),
+        Err(error) => {
+            assert!(error.is_gone(), "{error}");
+            false
+        }
+    };
     nothing_left_at(&server).await;
+    in_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +159,7 @@ async fn a_silent_listener_is_found_out_before_its_client_is_taken_for_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_listener_is_found_out_within_a_short_claim_window() {
     a_silent_listener(Timing {
-        claim_window: SECOND,
+        claim_window: 3 * SECOND,
         ..Timing::default()
     })
     .await;
@@ -134,13 +172,13 @@ async fn a_silent_listener_is_found_out_within_a_short_claim_window() {
 async fn whoever_queues_behind_a_deaf_holder_is_served() {
     let server = aside(Server::start);
     let firewall = aside(|| Firewall::before(&server));
-    let one = store(&at(&firewall.url()), Timing::default()).await;
-    let other = store(&at(&server.url()), Timing::default()).await;
+    let one = store(&at(&firewall.url()), patient()).await;
+    let other = store(&at(&server.url()), patient()).await;
     holds_soon("both listen", || listeners(&server) == 2).await;
     let held = one.lock("a").await.unwrap();
     firewall.forget_those_that_sent("SUBSCRIBE");
     let place = other.take_ticket("a").await.unwrap();
-    ends_within(10 * SECOND, held, place).await;
+    is_handed_on(held, place).await;
     nothing_left_at(&server).await;
 }
 
@@ -148,12 +186,12 @@ async fn whoever_queues_behind_a_deaf_holder_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_queues_as_listeners_are_cut_off_is_served() {
     let server = aside(Server::start);
-    let (one, other) = clients(&server).await;
+    let (one, other) = clients(&server, patient()).await;
     for _ in 0..100 {
         let held = one.lock("a").await.unwrap();
         aside(|| cut_listeners_off(&server));
         let place = other.take_ticket("a").await.unwrap();
-        ends_within(3 * SECOND, held, place).await;
+        is_handed_on(held, place).await;
     }
     nothing_left_at(&server).await;
 }
@@ -188,14 +226,14 @@ async fn idle(server: &Server, store: &LockStore, conversations: usize, each: us
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_idle_waiters_in_one_line_are_quiet() {
     let server = aside(Server::start);
-    let (one, _other) = clients(&server).await;
+    let (one, _other) = clients(&server, Timing::default()).await;
     idle(&server, &one, 1, 1000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_idle_waiters_in_many_lines_are_quiet() {
     let server = aside(Server::start);
-    let (one, _other) = clients(&server).await;
+    let (one, _other) = clients(&server, Timing::default()).await;
     idle(&server, &one, 500, 2).await;
 }
 
@@ -277,11 +315,11 @@ async fn without_subscription(lines: &Lines) {
         password: Some(SecretString::from("word")),
         ..at(&server.url())
     };
-    let one = store(&redis, Timing::default()).await;
-    let other = store(&at(&server.url()), Timing::default()).await;
-    // Served by looking, each time within the time between two looks.
+    let one = store(&redis, patient()).await;
+    let other = store(&at(&server.url()), patient()).await;
+    // Served by looking.
     for _ in 0..3 {
-        hand_off(&other, &one, 2 * SECOND, || ()).await;
+        hand_off(&other, &one, || ()).await;
     }
     let load = Load::begin(&[&one, &other], &["a", "b"], 2, Rules::strict());
     load.goes_on(5).await;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::client::Access;
+use crate::cluster::HASTE;
 use crate::ports::Port;
 use crate::{Certificates, Server, until};
 
@@ -194,9 +195,11 @@ impl ServerBuilder {
         if self.kind == Kind::ClusterNode {
             line("cluster-enabled", "yes");
             line("cluster-config-file", "nodes.conf");
-            line("cluster-node-timeout", "2000");
+            line("cluster-node-timeout", HASTE);
             // However old its copy is, a replica may take over.
             line("cluster-replica-validity-factor", "0");
+            // None does so by itself until a master is killed.
+            line("cluster-replica-no-failover", "yes");
         }
         if let (Some(port), Some((certificates, client))) = (&ports.tls, &self.tls) {
             line("tls-port", &port.number().to_string());

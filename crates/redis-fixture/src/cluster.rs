@@ -2,18 +2,30 @@
 
 mod builder;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub use self::builder::ClusterBuilder;
 use crate::client::Access;
-use crate::topology::{id, is_well, known_to, owners};
+use crate::topology::{id, is_well, known_to, owners, replicas};
 use crate::{FOR_EVER, Reply, Server, ServerBuilder, until, until_some};
 
 const MASTERS: usize = 3;
 const SLOTS: u16 = 16_384;
 
-/// Three masters with a replica each. They notice after about two seconds
-/// that one is down.
+/// For how many ms a node may be silent until the others take it for dead: on
+/// a busy machine, one that lives is silent for seconds.
+const PATIENCE: &str = "30000";
+
+/// The same while they get to know each other, while another is to become the
+/// master, and once one was killed: so often they talk, and try again.
+pub(crate) const HASTE: &str = "2000";
+
+/// Three masters with a replica each. That one is down they notice, and a
+/// replica takes over, within a few seconds once one was [killed]; until then
+/// no replica does by itself.
+///
+/// [killed]: Self::kill_master_of_slot
 ///
 /// ```
 /// use redis_fixture::Cluster;
@@ -25,6 +37,8 @@ const SLOTS: u16 = 16_384;
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Server>,
+    /// Whether replicas take over by themselves.
+    is_watchful: AtomicBool,
 }
 
 /// A slot on its way to another node: for its keys that are gone already, the
@@ -55,6 +69,7 @@ impl Cluster {
     fn of(node: &ServerBuilder) -> Self {
         let cluster = Self {
             nodes: (0..2 * MASTERS).map(|_| node.launch()).collect(),
+            is_watchful: AtomicBool::new(false),
         };
         cluster.share_slots();
         let (first, others) = cluster.nodes.split_first().unwrap();
@@ -70,6 +85,7 @@ impl Cluster {
             });
         }
         cluster.wait_until_settled();
+        cluster.set("cluster-node-timeout", PATIENCE);
         cluster
     }
 
@@ -126,6 +142,7 @@ impl Cluster {
     #[track_caller]
     pub fn failover_of_slot(&self, slot: u16) -> &Server {
         let new = self.replica_of_slot(slot);
+        self.set("cluster-node-timeout", HASTE);
         // After five seconds, a node gives up.
         let patience = Duration::from_secs(6);
         let mut asked = None::<Instant>;
@@ -137,6 +154,9 @@ impl Cluster {
             new.command(&["ROLE"]).list()[0] == "master"
         });
         self.wait_until_settled();
+        if !self.is_watchful.load(Ordering::Relaxed) {
+            self.set("cluster-node-timeout", PATIENCE);
+        }
         new
     }
 
@@ -145,6 +165,9 @@ impl Cluster {
     #[track_caller]
     pub fn kill_master_of_slot(&self, slot: u16) -> &Server {
         let master = self.node_of_slot(slot);
+        self.is_watchful.store(true, Ordering::Relaxed);
+        self.set("cluster-replica-no-failover", "no");
+        self.set("cluster-node-timeout", HASTE);
         master.kill();
         master
     }
@@ -186,7 +209,10 @@ impl Cluster {
     pub fn wait_until_settled(&self) {
         until("the nodes of the cluster agree", || {
             let awake: Vec<_> = self.nodes.iter().filter(|it| it.is_awake()).collect();
-            let Some(slots) = awake.first().and_then(|node| owners(node)) else {
+            let Some(first) = awake.first() else {
+                return false;
+            };
+            let (Some(slots), Some(copies)) = (owners(first), replicas(first)) else {
                 return false;
             };
             slots.iter().all(|(_, port)| {
@@ -194,14 +220,24 @@ impl Cluster {
                 awake.any(|node| node.node_port() == *port)
             }) && awake.iter().all(|node| {
                 is_well(node) && owners(node).as_ref() == Some(&slots) && {
-                    // Every other awake one is known, and as what it is.
+                    // Every other awake one is known, and as what it is: a
+                    // master votes for no replica that it takes for a master.
                     let known = known_to(node).unwrap_or_default();
                     let up = known.iter().filter(|known| known.is_up).count();
-                    let replicas = known.iter().filter(|it| it.is_up && it.slots.is_empty());
-                    up == awake.len() && replicas.count() + MASTERS == awake.len()
+                    up == awake.len()
+                        && copies.len() + MASTERS == awake.len()
+                        && replicas(node).as_ref() == Some(&copies)
                 }
             })
         });
+    }
+
+    /// Sets a directive at all nodes that are up.
+    #[track_caller]
+    fn set(&self, name: &str, value: &str) {
+        for node in self.nodes.iter().filter(|node| node.is_awake()) {
+            node.command(&["CONFIG", "SET", name, value]).ok();
+        }
     }
 
     /// Gives each master its part, without waiting for the others to know.

@@ -7,8 +7,19 @@ use crate::{Reply, Server, ServerBuilder, until, until_some};
 /// The name of the master among the sentinels.
 const NAME: &str = "mymaster";
 
+/// For how many ms the master may be silent until it is taken for dead: on a
+/// busy machine, one that lives is silent for seconds.
+const PATIENCE: &str = "30000";
+
+/// The same as soon as it is killed or frozen.
+const HASTE: &str = "1000";
+
 /// A master with two replicas, and three sentinels of which two must agree
-/// that it is down. They notice that after about a second.
+/// that it is down. They notice that after half a minute, and after about a
+/// second from the first time on that a master is [killed] or [frozen].
+///
+/// [killed]: Self::kill_master
+/// [frozen]: Self::freeze_master
 ///
 /// ```
 /// use redis_fixture::Sentinels;
@@ -86,7 +97,7 @@ impl SentinelsBuilder {
         builder.kind = Kind::Sentinel;
         let mut set = vec![
             format!("monitor {NAME} 127.0.0.1 {master} 2"),
-            format!("down-after-milliseconds {NAME} 1000"),
+            format!("down-after-milliseconds {NAME} {PATIENCE}"),
             format!("failover-timeout {NAME} 5000"),
             format!("parallel-syncs {NAME} 2"),
         ];
@@ -178,8 +189,27 @@ impl Sentinels {
     #[track_caller]
     pub fn kill_master(&self) -> &Server {
         let master = self.master();
+        self.notice_soon();
         master.kill();
         master
+    }
+
+    /// Freezes the current master and returns it. The sentinels still have to
+    /// notice.
+    #[track_caller]
+    pub fn freeze_master(&self) -> &Server {
+        let master = self.master();
+        self.notice_soon();
+        master.freeze();
+        master
+    }
+
+    #[track_caller]
+    fn notice_soon(&self) {
+        for sentinel in self.awake_sentinels() {
+            let command = ["SENTINEL", "SET", NAME, "down-after-milliseconds", HASTE];
+            sentinel.command(&command).ok();
+        }
     }
 
     /// Waits until another than `old` is the master, every sentinel says so,

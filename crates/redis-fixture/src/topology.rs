@@ -63,6 +63,16 @@ pub(crate) fn owners(node: &Server) -> Option<Vec<((u16, u16), u16)>> {
     Some(slots)
 }
 
+/// Who is up as a replica of which master, as a node says, in order.
+pub(crate) fn replicas(node: &Server) -> Option<Vec<(u16, String)>> {
+    let known = known_to(node)?.into_iter();
+    let is_replica = |known: &Known| known.is_up && known.master != "-";
+    let replicas = known.filter(is_replica);
+    let mut replicas: Vec<_> = replicas.map(|known| (known.port, known.master)).collect();
+    replicas.sort_unstable();
+    Some(replicas)
+}
+
 /// Whether it finds the cluster well, and its own master, if it has one.
 pub(crate) fn is_well(node: &Server) -> bool {
     let ask = |command: [&str; 2]| node.look(&command).map(Reply::text);

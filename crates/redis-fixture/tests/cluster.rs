@@ -119,7 +119,8 @@ fn works(cluster: &Cluster) {
     let to = cluster.node_of_slot(cluster.slot_of("b"));
     cluster.migrate_slot(slot, to);
     assert!(has(to, "a", "1"));
-    to.kill();
+    assert_eq!(cluster.node_of_slot(slot).pid(), to.pid());
+    cluster.kill_master_of_slot(slot);
     assert!(cluster.node_of_slot(slot).is_running());
 }
 

@@ -51,8 +51,7 @@ fn a_master_that_dies_is_replaced_and_comes_back_as_a_replica() {
 #[test]
 fn a_master_that_freezes_is_replaced() {
     let sentinels = Sentinels::start();
-    let old = sentinels.master();
-    old.freeze();
+    let old = sentinels.freeze_master();
     let new = sentinels.wait_for_new_master(old.port());
     old.thaw();
     sentinels.wait_until_settled();

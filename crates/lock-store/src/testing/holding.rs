@@ -106,9 +106,9 @@ pub(super) async fn a_late_release_harms_nobody(storage: Storage) {
 
 pub(super) async fn a_lease_is_kept_alive(storage: Storage) {
     let (one, other) = (storage.store().await, storage.store().await);
-    let guard = one.lock("a").lifetime(3 * SECOND).keep_alive(true).await;
+    let guard = one.lock("a").lifetime(5 * SECOND).keep_alive(true).await;
     let guard = guard.unwrap();
-    let refused = other.lock("a").wait_timeout(5 * SECOND).await;
+    let refused = other.lock("a").wait_timeout(7 * SECOND).await;
     assert!(refused.unwrap_err().is_timed_out());
     assert!(!guard.is_lost());
     guard.release().await.unwrap();

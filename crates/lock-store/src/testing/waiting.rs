@@ -1,5 +1,7 @@
 //! What a waiter may rely on, whatever becomes of the others.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{SECOND, Storage, soon, tickets, times_out, until};
@@ -26,18 +28,24 @@ pub(super) async fn a_wait_times_out(storage: Storage) {
 pub(super) async fn a_dead_holder_is_found(storage: Storage) {
     let store = storage.impatient_store().await;
     // Nobody will release this one, and no message will ever arrive.
-    let ghost = Ghost::new(&store);
+    let ghost = Ghost::new(&store, 3 * SECOND);
     assert!(matches!(ghost.issue("a", 0).await, Issued::Served { .. }));
     let began = Instant::now();
-    let guard = soon(store.lock("a")).await.unwrap();
+    let guard = soon(store.lock("a").lifetime(60 * SECOND)).await.unwrap();
     assert!(began.elapsed() < 20 * SECOND);
     assert_eq!(guard.ticket_number(), 1);
 }
 
 pub(super) async fn a_dead_client_costs_one_claim_window(storage: Storage) {
-    let store = storage.impatient_store().await;
-    let holder = store.lock("a").lifetime(60 * SECOND).await.unwrap();
-    let ghost = Ghost::new(&store);
+    // Whoever is alive has as long to answer.
+    let timing = Timing {
+        lock_lifetime: 60 * SECOND,
+        claim_window: 3 * SECOND,
+        ..Timing::default()
+    };
+    let store = storage.store_with(timing).await;
+    let holder = store.lock("a").await.unwrap();
+    let ghost = Ghost::new(&store, 60 * SECOND);
     for sequence in 0..50 {
         ghost.issue("a", sequence).await;
     }
@@ -47,7 +55,7 @@ pub(super) async fn a_dead_client_costs_one_claim_window(storage: Storage) {
     holder.release().await.unwrap();
     let guard = soon(place.wait()).await.unwrap();
     let waited = released.elapsed();
-    assert!(waited < 10 * SECOND, "it took {waited:?} for 50 tickets");
+    assert!(waited < 30 * SECOND, "it took {waited:?} for 50 tickets");
     guard.release().await.unwrap();
     assert_eq!(tickets(&store, "a").await, 0);
 }
@@ -62,22 +70,45 @@ pub(super) async fn a_client_that_waited_too_long_is_not_dead(storage: Storage) 
 }
 
 pub(super) async fn a_promoted_ticket_is_claimed_for_a_busy_caller(storage: Storage) {
+    // On a busy machine a claim may come too late for a short window.
+    let mut window = SECOND / 2;
+    while !is_claimed_within(window, &storage).await {
+        assert!(window < 8 * SECOND, "it is not claimed");
+        window *= 2;
+    }
+}
+
+async fn is_claimed_within(window: Duration, storage: &Storage) -> bool {
+    // Whoever promotes a ticket says how long it is until it must be claimed.
     let timing = Timing {
         lock_lifetime: 60 * SECOND,
-        claim_window: SECOND / 2,
+        claim_window: window,
         ..Timing::default()
     };
-    let (one, other) = (storage.store().await, storage.store_with(timing).await);
+    let one = storage.store_with(timing.clone()).await;
+    let other = storage.store_with(timing).await;
     let holder = one.lock("a").await.unwrap();
     // Takes a ticket, and is then too busy to look at it.
     let place = other.take_ticket("a").await.unwrap();
     holder.release().await.unwrap();
     // Far beyond the claim window the turn is still its own.
-    let refused = one.lock("a").wait_timeout(2 * SECOND).await;
-    assert!(refused.unwrap_err().is_timed_out());
-    let guard = soon(place.wait()).await.unwrap();
-    assert!(!guard.is_lost());
-    guard.release().await.unwrap();
+    let next = one.lock("a").wait_timeout(4 * window).await;
+    match soon(place.wait()).await {
+        Ok(guard) => {
+            let refused = next.unwrap_err();
+            assert!(
+                refused.is_timed_out() || refused.is_unavailable(),
+                "{refused}"
+            );
+            assert!(!guard.is_lost());
+            guard.release().await.unwrap();
+            true
+        }
+        Err(error) => {
+            assert!(error.is_gone(), "{error}");
+            false
+        }
+    }
 }
 
 pub(super) async fn deleting_tells_the_waiters(storage: Storage) {
@@ -101,7 +132,8 @@ pub(super) async fn deleting_tells_the_waiters(storage: Storage) {
 
 pub(super) async fn repeated_steps_change_nothing_more(storage: Storage) {
     let store = storage.store().await;
-    let (ghost, other) = (Ghost::new(&store), Ghost::new(&store));
+    let ghost = Ghost::new(&store, 60 * SECOND);
+    let other = Ghost::new(&store, 60 * SECOND);
     let first = ghost.issue("a", 0).await;
     let again = ghost.issue_again("a", 0).await;
     assert_eq!(first, again);
@@ -143,12 +175,17 @@ pub(super) async fn repeated_steps_change_nothing_more(storage: Storage) {
 struct Ghost<'s> {
     store: &'s LockStore,
     client: ClientId,
+    /// Of its tickets, as they are issued.
+    lifetime: Duration,
 }
 
 impl<'s> Ghost<'s> {
-    fn new(store: &'s LockStore) -> Self {
-        let client = ClientId::random();
-        Self { store, client }
+    fn new(store: &'s LockStore, lifetime: Duration) -> Self {
+        Self {
+            store,
+            client: ClientId::random(),
+            lifetime,
+        }
     }
 
     fn owner(&self, sequence: u64) -> Owner {
@@ -167,9 +204,9 @@ impl<'s> Ghost<'s> {
     async fn ask(&self, id: &str, sequence: u64, repeated: bool) -> Issued {
         let issue = Issue {
             owner: Some(self.owner(sequence)),
-            lifetime: SECOND,
+            lifetime: self.lifetime,
             wait_timeout: 60 * SECOND,
-            claim_window: SECOND,
+            claim_window: 60 * SECOND,
             queue: true,
             repeated,
             asked: Instant::now().into_std(),
@@ -183,7 +220,7 @@ impl<'s> Ghost<'s> {
             owner: self.owner(sequence),
             number: None,
             lifetime: 60 * SECOND,
-            claim_window: SECOND,
+            claim_window: 60 * SECOND,
             asked: Instant::now().into_std(),
         };
         let answer = self.store.backend().claim(&conversation(id), &claim);
@@ -195,7 +232,7 @@ impl<'s> Ghost<'s> {
             ticket: TicketName::Owner(self.owner(sequence)),
             number: None,
             patience: None,
-            claim_window: SECOND,
+            claim_window: 60 * SECOND,
         };
         let answer = self.store.backend().finish(&conversation(id), &finish);
         answer.resolve().await.unwrap()

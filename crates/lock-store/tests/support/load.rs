@@ -10,6 +10,9 @@ use tokio::task::JoinSet;
 
 use super::redis::{PATIENCE, holds_within};
 
+/// How much longer than it may a call takes on a busy machine.
+const SLACK: Duration = Duration::from_secs(10);
+
 /// What tasks under load may be told, and what not.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
@@ -54,7 +57,8 @@ struct Watcher {
     rules: Rules,
     seen: Mutex<HashMap<String, Seen>>,
     complaints: Mutex<Vec<String>>,
-    failed: AtomicUsize,
+    /// For each task.
+    failed: Vec<AtomicUsize>,
     is_over: AtomicBool,
 }
 
@@ -78,7 +82,9 @@ impl Load {
             rules,
             seen: Mutex::new(conversations.iter().map(seen).collect()),
             complaints: Mutex::default(),
-            failed: AtomicUsize::new(0),
+            failed: (0..stores.len() * conversations.len() * tasks_each)
+                .map(|_| AtomicUsize::new(0))
+                .collect(),
             is_over: AtomicBool::new(false),
         });
         let mut tasks = JoinSet::new();
@@ -87,7 +93,8 @@ impl Load {
                 for _ in 0..tasks_each {
                     let (store, id, watcher) =
                         ((*store).clone(), (*id).to_owned(), watcher.clone());
-                    tasks.spawn(async move { watcher.work(&store, &id).await });
+                    let task = tasks.len();
+                    tasks.spawn(async move { watcher.work(task, &store, &id).await });
                 }
             }
         }
@@ -112,9 +119,17 @@ impl Load {
         })
     }
 
-    /// How many calls have failed so far.
-    pub fn failed(&self) -> usize {
-        self.watcher.failed.load(Ordering::Relaxed)
+    /// Waits until so many more calls of every task have failed.
+    #[track_caller]
+    pub fn fails(&self, more: usize) -> impl Future<Output = ()> {
+        let watcher = self.watcher.clone();
+        let begun = watcher.failed();
+        holds_within(PATIENCE, "all tasks are told", move || {
+            let now = watcher.failed();
+            now.iter()
+                .zip(&begun)
+                .all(|(now, begun)| *now >= begun + more)
+        })
     }
 
     /// Watches holders who have no token, beside the tasks.
@@ -161,7 +176,7 @@ impl Guests {
 }
 
 impl Watcher {
-    async fn work(&self, store: &LockStore, id: &str) {
+    async fn work(&self, task: usize, store: &LockStore, id: &str) {
         let Rules {
             lifetime,
             wait_timeout,
@@ -173,7 +188,7 @@ impl Watcher {
             let request = store.lock(id).lifetime(lifetime);
             let outcome = request.wait_timeout(wait_timeout).await;
             let took = begun.elapsed();
-            if took > wait_timeout + Duration::from_secs(1) {
+            if took > wait_timeout + SLACK {
                 self.complain(format!("a lock took {took:?}: {outcome:?}"));
             }
             match outcome {
@@ -184,10 +199,10 @@ impl Watcher {
                     self.leave(id, token);
                     let begun = Instant::now();
                     if let Err(error) = guard.release().await {
-                        self.failed(&error, begun.elapsed());
+                        self.has_failed(task, &error, begun.elapsed());
                     }
                 }
-                Err(error) => self.failed(&error, took),
+                Err(error) => self.has_failed(task, &error, took),
             }
         }
     }
@@ -223,8 +238,14 @@ impl Watcher {
         seen.served += 1;
     }
 
-    fn failed(&self, error: &LockError, took: Duration) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+    /// How many calls of each task have failed so far.
+    fn failed(&self) -> Vec<usize> {
+        let failed = self.failed.iter();
+        failed.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    fn has_failed(&self, task: usize, error: &LockError, took: Duration) {
+        self.failed[task].fetch_add(1, Ordering::Relaxed);
         let Rules {
             may_fail,
             may_forget,

@@ -17,16 +17,17 @@ use redis_fixture::{Connection, FOR_EVER, Server, until};
 
 use super::redis::{at, store};
 
-/// What a child is told by its environment.
+/// What a child is told by its environment: where Redis is, and its claim
+/// window in ms.
 const ADDRESS: &str = "LOCK_STORE_TEST_ADDRESS";
+const CLAIM_WINDOW: &str = "LOCK_STORE_TEST_CLAIM_WINDOW";
 
 /// Begins every answer; the test harness says other things.
 const MARK: &str = "@ ";
 
-pub const WINDOW: Duration = Duration::from_millis(1_500);
-
-/// How soon the next one is served, once it is known who that is.
-pub const SOON: Duration = Duration::from_secs(1);
+/// How soon the next one is served, once it is known who that is: on a busy
+/// machine, on which several processes have to get their turn.
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// A write that is refused if a later holder has written.
 const FENCED_WRITE: &str = "if tonumber(ARGV[1]) < tonumber(redis.call('GET', KEYS[1]) or '0') \
@@ -45,10 +46,11 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(server: &Server) -> Self {
+    pub fn start(server: &Server, claim_window: Duration) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--ignored", "--nocapture"])
             .env(ADDRESS, server.address())
+            .env(CLAIM_WINDOW, claim_window.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -191,8 +193,9 @@ pub async fn obey() {
     let Ok(address) = std::env::var(ADDRESS) else {
         return;
     };
+    let claim_window = std::env::var(CLAIM_WINDOW).unwrap().parse().unwrap();
     let timing = Timing {
-        claim_window: WINDOW,
+        claim_window: Duration::from_millis(claim_window),
         ..Timing::default()
     };
     let redis = at(&format!("redis://{address}/0"));

@@ -45,6 +45,17 @@ pub fn at(url: &str) -> RedisConfig {
     }
 }
 
+/// The same for a server with a replica that must have all locks, which is
+/// waited for as long as there is any use.
+pub fn replicated_at(url: &str) -> RedisConfig {
+    RedisConfig {
+        // A tenth of that: see `replicas.rs`.
+        socket_timeout: Duration::from_secs(60),
+        replicas: 1,
+        ..at(url)
+    }
+}
+
 pub fn config(redis: RedisConfig, timing: Timing) -> LockStoreConfig {
     LockStoreConfig {
         store_type: StoreType::Redis,

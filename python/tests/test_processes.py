@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from conftest import Redis
+from conftest import PATIENCE, Redis
+from lock_store import LockStore
 from programs import Program, run
 
 
@@ -63,6 +66,67 @@ def test_an_exit_with_waiters_in_threads_and_loops(redis: Redis) -> None:
             time.sleep(0.01)
         """,
     )
+    assert redis.keys() == set()
+
+
+def test_an_exit_waits_for_a_task_that_has_just_asked(redis: Redis) -> None:
+    """Its ticket is on its way while the loop, in a daemon thread, is made
+    ready for the answer, which takes longer than all else at the exit. What
+    comes last takes longer still: by then the thread must be out of there."""
+    run(
+        redis.url,
+        """
+        store = open_store()
+        guard = store.lock("a").acquire()
+        ready, end = threading.Event(), threading.Event()
+        class Slow(asyncio.SelectorEventLoop):
+            def add_reader(self, *arguments):
+                ready.set()
+                end.wait()
+                time.sleep(0.5)
+                super().add_reader(*arguments)
+        class Last:
+            def __del__(self, sleep=time.sleep):
+                sleep(1)
+        async def wait():
+            try:
+                await store.lock("a")
+            except LockStoreClosed:
+                pass
+        threading.Thread(target=lambda: Slow().run_until_complete(wait()), daemon=True).start()
+        ready.wait()
+        while len(store.get_lock("a").result()) < 2:
+            time.sleep(0.01)
+        last = Last()
+        end.set()
+        """,
+    )
+    assert redis.keys() == set()
+
+
+def test_a_child_of_multiprocessing_tells_its_loops(redis: Redis) -> None:
+    """Whose threads, unlike those of other programs, end after the exit."""
+    program = """
+    import multiprocessing
+    def child():
+        store = open_store()
+        guard = store.lock("a").acquire()
+        async def wait():
+            try:
+                await store.lock("a")
+            except LockStoreClosed:
+                os.write(1, b"closed ")
+        for _ in range(3):
+            threading.Thread(target=lambda: asyncio.run(wait())).start()
+        while len(store.get_lock("a").result()) < 4:
+            time.sleep(0.01)
+    child = multiprocessing.get_context("fork").Process(target=child)
+    child.start()
+    child.join(60)
+    child.kill()
+    print(child.exitcode)
+    """
+    assert run(redis.url, program).split() == ["closed"] * 3 + ["0"]
     assert redis.keys() == set()
 
 
@@ -151,10 +215,13 @@ def test_an_exit_does_not_wait_for_a_storage_that_is_gone(redis: Redis) -> None:
         assert program.process.stdin
         program.process.stdin.write("\n")
         program.process.stdin.flush()
+        began = time.monotonic()
         ended = program.end()
     finally:
         redis.process.send_signal(18)  # SIGCONT
     assert ended.code == 0, ended
+    # It waits for a few seconds, and neither for a reply nor for the lease.
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -360,16 +427,16 @@ def test_a_killed_holder_costs_its_lease(redis: Redis) -> None:
     program = Program(
         redis.url,
         """
-        guard = open_store(lock_lifetime=0.5, keep_alive=True).lock("a").acquire()
+        guard = open_store(lock_lifetime=3, keep_alive=True).lock("a").acquire()
         print("held")
         time.sleep(1000)
         """,
     )
     program.says("held")
-    program.process.kill()
-    program.end()
-    from lock_store import LockStore
-
     with LockStore.redis(redis.url, fallback="none") as store:
-        with store.lock("a", wait_timeout=30) as guard:
+        # In line before the lease can be over: numbers would begin anew.
+        place = store.take_ticket("a", wait_timeout=PATIENCE).result()
+        program.process.kill()
+        program.end()
+        with place.wait().result() as guard:
             assert guard.ticket_number == 1

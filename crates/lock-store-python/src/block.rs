@@ -39,6 +39,10 @@ pub(crate) fn wait(
     let until = timeout.and_then(|timeout| began.checked_add(timeout));
     let step = if is_main_thread(py)? { SIGNALS } else { LONG };
     loop {
+        // Before the interpreter lock is given away: later it may not be had.
+        if current().exiting.load(Ordering::Acquire) {
+            return Err(crate::error::Failure::Exiting.into());
+        }
         let wake_up = Instant::now() + step;
         let wake_up = until.map_or(wake_up, |until| until.min(wake_up));
         py.detach(|| driven.slot.wait(wake_up));
@@ -49,9 +53,6 @@ pub(crate) fn wait(
         py.check_signals()?;
         if until.is_some_and(|until| until <= Instant::now()) {
             return Ok(None);
-        }
-        if current().exiting.load(Ordering::Acquire) {
-            return Err(crate::error::Failure::Exiting.into());
         }
     }
 }

@@ -8,6 +8,7 @@
 //! and resumes the tasks.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -104,6 +105,8 @@ pub(crate) struct Bridge {
     process: &'static Process,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) waiters: Arc<Waiters>,
+    /// Whether the loop is in a thread that Python does not wait for.
+    in_daemon: bool,
 }
 
 impl Bridge {
@@ -136,6 +139,7 @@ impl Bridge {
     ) -> PyResult<Bound<'py, Self>> {
         let py = event_loop.py();
         let make = event_loop.getattr("create_future")?.unbind();
+        let in_daemon = in_daemon(py)?;
         let new = |bell| {
             let mailbox = Mailbox {
                 ready: Mutex::default(),
@@ -149,6 +153,7 @@ impl Bridge {
                 process,
                 mailbox: Arc::new(mailbox),
                 waiters: Arc::new(waiters),
+                in_daemon,
             };
             Bound::new(py, bridge)
         };
@@ -186,6 +191,11 @@ fn add_reader(
     Ok(())
 }
 
+fn in_daemon(py: Python<'_>) -> PyResult<bool> {
+    let thread = py.import("threading")?.call_method0("current_thread")?;
+    thread.getattr("daemon")?.is_truthy()
+}
+
 /// The event loop that runs in this thread.
 pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -201,7 +211,14 @@ impl Bridge {
         if !self.process.is_current() {
             return Ok(());
         }
-        for number in self.mailbox.empty() {
+        let _inside = self.process.inside();
+        let ready = self.mailbox.empty();
+        // From the exit on the interpreter ends such a thread in the midst of
+        // what it does, which must not be this.
+        if self.in_daemon && self.process.exiting.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        for number in ready {
             let Some(future) = self.waiters.take(number) else {
                 continue;
             };

@@ -62,6 +62,7 @@ pub(crate) fn monotonic(py: Python<'_>, instant: Instant) -> PyResult<f64> {
 
 /// Warns from where no error can be raised, also while one is on its way.
 pub(crate) fn warn<W: PyTypeInfo>(py: Python<'_>, text: &str) {
+    let _inside = crate::process::current().inside();
     let on_its_way = PyErr::take(py);
     if let Ok(text) = std::ffi::CString::new(text)
         && let Err(error) = PyErr::warn(py, &py.get_type::<W>(), &text, 1)

@@ -48,18 +48,26 @@ fn exit(py: Python<'_>) -> PyResult<()> {
     if sys.call_method0("is_finalizing")?.is_truthy()? {
         // A sub-interpreter that goes with the main one: whoever gives the
         // interpreter lock away now never gets it back.
-        end(process);
+        end(process, Others::Stuck);
     } else {
-        py.detach(|| end(process));
+        py.detach(|| end(process, Others::GoOn));
     }
     Ok(())
 }
 
-fn end(process: &'static Process) {
+/// The other threads of Python.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    GoOn,
+    /// They do not get the interpreter lock.
+    Stuck,
+}
+
+fn end(process: &'static Process, others: Others) {
     if let Some(runtime) = process.running() {
         // Whatever is not done by then expires.
         let _ = runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, give_everything_back(process)).await
+            tokio::time::timeout(PATIENCE, give_everything_back(process, others)).await
         });
     }
     process.stop();
@@ -68,12 +76,15 @@ fn end(process: &'static Process) {
 }
 
 /// Tickets that wait leave their queues, locks that are held are released.
-async fn give_everything_back(process: &'static Process) {
+async fn give_everything_back(process: &'static Process, others: Others) {
     process.under_way.end_all().await;
-    let held: Vec<_> = locked(&process.held).drain().collect();
-    for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
-        // In the background; the store is waited for.
-        held.give_back().await;
+    give_back_held(process).await;
+    if others == Others::GoOn {
+        // Nothing is under way that they could wait for. What they had begun
+        // they drop; what they had got is held now.
+        process.inside.close();
+        process.inside.wait().await;
+        give_back_held(process).await;
     }
     // Other threads may be at it as well; from here on no ticket is left that
     // is not known to its store.
@@ -86,4 +97,12 @@ async fn give_everything_back(process: &'static Process) {
         }
     }
     process.parting.wait().await;
+}
+
+async fn give_back_held(process: &'static Process) {
+    let held: Vec<_> = locked(&process.held).drain().collect();
+    for held in held.iter().filter_map(|(_, held)| held.upgrade()) {
+        // In the background; the store is waited for.
+        held.give_back().await;
+    }
 }

@@ -139,6 +139,10 @@ impl Operation {
                     return Ok(Step::Done(outcome, then));
                 }
                 let bridge = Bridge::of_running_loop(py, process)?;
+                // Meanwhile others may have had the interpreter lock.
+                if process.exiting.load(Ordering::Acquire) {
+                    return Err(Failure::Exiting.into());
+                }
                 let bridge = bridge.get();
                 let mailbox = Some(bridge.mailbox.clone());
                 Awaited {
@@ -180,6 +184,7 @@ impl Operation {
         py: Python<'_>,
         timeout: Option<std::time::Duration>,
     ) -> PyResult<Option<Py<PyAny>>> {
+        let _inside = crate::process::current().inside();
         if self.waits {
             // Refused, it is over: nobody is to await it any more.
             block::refuse_running_loop(py, self.name).inspect_err(|_| self.stop())?;
@@ -241,6 +246,7 @@ impl Operation {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let _inside = crate::process::current().inside();
         match self.step(py)? {
             Step::Wait(future) => Ok(Some(future)),
             Step::Done(Ok(Answer::Nothing), Then::Nothing) => Ok(None),

@@ -20,6 +20,7 @@ use tokio::runtime::{EnterGuard, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::courier::Courier;
 use crate::error::Failure;
@@ -47,6 +48,9 @@ pub(crate) struct Process {
     /// Whoever gives a ticket back just now, and stores that nobody holds any
     /// more but which do: an exit waits for them.
     pub(crate) parting: TaskTracker,
+    /// The threads of Python that are in code of ours; see
+    /// [`inside`](Self::inside).
+    pub(crate) inside: TaskTracker,
     numbers: AtomicU64,
     next: OnceLock<Box<Process>>,
 }
@@ -127,6 +131,18 @@ impl Process {
         self.engine.get().map(|engine| &engine.handle)
     }
 
+    /// For a thread of Python, while it is in code of ours that lets others
+    /// have the interpreter lock. An exit waits until it is out again: what it
+    /// just began is given back, too; and the interpreter ends a thread that
+    /// wants its lock later in the midst of what it does, which ours must not
+    /// see.
+    ///
+    /// With the interpreter lock, without which an exit does not begin. Who is
+    /// in here before that is waited for; who comes later finds `exiting`.
+    pub(crate) fn inside(&self) -> TaskTrackerToken {
+        self.inside.token()
+    }
+
     /// Drops what may give a ticket back, so that an exit does not come in
     /// between.
     pub(crate) fn give_back<T>(&'static self, take: impl FnOnce() -> T) {
@@ -199,6 +215,7 @@ pub(crate) struct UnderWay {
 }
 
 impl UnderWay {
+    /// Not at the exit: nobody would stop it.
     pub(crate) fn begin<F>(&self, runtime: &Handle, number: u64, slot: Arc<Slot>, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -219,12 +236,15 @@ impl UnderWay {
     /// left.
     pub(crate) async fn end_all(&self) {
         let driven = std::mem::take(&mut *locked(&self.driven));
-        for (task, slot) in driven.into_values() {
+        for (task, _) in driven.values() {
             task.abort();
-            drop(slot.abandon());
         }
         self.tasks.close();
+        // Who waits for one is told by its end.
         self.tasks.wait().await;
+        for (_, slot) in driven.into_values() {
+            drop(slot.abandon());
+        }
     }
 }
 

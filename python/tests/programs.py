@@ -17,6 +17,9 @@ from lock_store import *
 
 URL = sys.argv[1]
 
+# Whoever starts the tests by a script's `&` has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def open_store(**options):
     # Longer than a program may take: that a lease ends must not help anybody.
     options.setdefault("lock_lifetime", 600)

@@ -90,6 +90,14 @@ async fn costs(server: &Server, waiters: u64) -> Vec<(&'static str, BTreeMap<Str
     costs.split_off(1)
 }
 
+/// Without what the clock decides: a time to live is set anew if it would grow,
+/// by a millisecond at least.
+fn but_for_clock((step, costs): &(&'static str, BTreeMap<String, u64>)) -> String {
+    let mut costs = costs.clone();
+    costs.remove("pexpire");
+    format!("{step}: {costs:?}")
+}
+
 #[tokio::test]
 async fn steps_cost_the_same_however_many_wait() {
     let server = Server::start();
@@ -103,7 +111,7 @@ async fn steps_cost_the_same_however_many_wait() {
             let lindex = |costs: &BTreeMap<String, u64>| costs["lindex"];
             assert!(lindex(&many.1) <= lindex(&few.1) + 12, "{few:?} {many:?}");
         } else {
-            assert_eq!(few, many);
+            assert_eq!(but_for_clock(few), but_for_clock(many));
         }
     }
 }

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from attempts import in_time
 
 from lock_store import Lock, LockGuard, LockLost, LockStore, LockStoreUnavailable, LockTimeout
 
@@ -208,29 +209,6 @@ async def until(condition: Callable[[], Any]) -> None:
 async def tickets(store: LockStore, id: str) -> int:
     lock = await store.get_lock(id)
     return 0 if lock is None else len(lock)
-
-
-class TooLate(Exception):
-    """An attempt took longer than the time that it had."""
-
-
-T = TypeVar("T")
-
-
-async def in_time(
-    attempt: Callable[[float], Awaitable[T]],
-    seconds: float,
-    too_late: type[Exception] = TooLate,
-) -> T:
-    """Attempts what needs a short time, which must not be over too soon. Where
-    it was, as on a busy machine, the next attempt has twice the time."""
-    while True:
-        try:
-            return await attempt(seconds)
-        except too_late:
-            if seconds > PATIENCE / 4:
-                raise
-        seconds *= 2
 
 
 async def short_lease(face: Face, store: LockStore) -> LockGuard:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from conftest import Storage, TooLate, in_time, soon, tickets, until
+from attempts import TooLate, in_time
+from conftest import Storage, soon, tickets, until
 from lock_store import LockError, LockGone, LockGuard, LockLost, LockStore, Operation
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
+from attempts import TooLate, in_time
 from conftest import (
     Asyncio,
     Face,
     Storage,
-    TooLate,
-    in_time,
     refused,
     short_lease,
     soon,

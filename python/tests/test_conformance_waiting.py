@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from conftest import Face, Storage, TooLate, in_time, refused, soon, tickets, until
+from attempts import TooLate, in_time
+from conftest import Face, Storage, refused, soon, tickets, until
 from lock_store import LockError, LockGone, LockStoreUnavailable, TicketLock
 
 

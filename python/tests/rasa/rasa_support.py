@@ -73,26 +73,6 @@ async def soon_true(holds: Callable[[], bool], what: str, seconds: float = 20) -
         await asyncio.sleep(0.005)
 
 
-class TooLate(Exception):
-    """An attempt took longer than the time that it had."""
-
-
-async def in_time(
-    attempt: Callable[[float], Awaitable[None]],
-    seconds: float,
-    too_late: type[Exception] = TooLate,
-) -> None:
-    """Attempts what needs a short time, which must not be over too soon. Where
-    it was, as on a busy machine, the next attempt has twice the time."""
-    while True:
-        try:
-            return await attempt(seconds)
-        except too_late:
-            if seconds > 7:
-                raise
-        seconds *= 2
-
-
 def run(main: Awaitable[Any]) -> Any:
     """Runs a test's coroutine, with an end to it."""
 

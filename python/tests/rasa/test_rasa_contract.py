@@ -6,7 +6,8 @@ import asyncio
 import json
 
 import pytest
-from rasa_support import in_time, run
+from attempts import in_time
+from rasa_support import run
 from rasa.core.lock import NO_TICKET_ISSUED, Ticket, TicketLock
 from rasa.core.lock_store import LockError, LockStore
 

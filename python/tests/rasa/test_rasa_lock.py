@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from rasa_support import TooLate, in_time, run, soon_true
+from attempts import TooLate, in_time
+from rasa_support import run, soon_true
 from rasa.core.lock import TicketLock
 from rasa.core.lock_store import LockError
 

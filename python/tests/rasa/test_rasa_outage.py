@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from rasa_support import RedisServer, in_time, run
+from attempts import in_time
+from rasa_support import RedisServer, run
 from rasa.core.lock_store import LockError
 
 import lock_store

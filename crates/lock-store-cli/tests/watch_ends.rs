@@ -4,17 +4,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod common;
 #[path = "watch/fleet.rs"]
 mod fleet;
 
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use common::{end_of, until};
 use fleet::Fleet;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use redis_fixture::until;
 
 /// It is ended when a test fails.
 struct Watching(Child);
@@ -43,13 +44,9 @@ impl Watching {
         kill(pid, signal).unwrap();
     }
 
+    #[track_caller]
     fn ended(&mut self) -> ExitStatus {
-        let mut status = None;
-        until("its end", || {
-            status = self.0.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
+        end_of(&mut self.0)
     }
 }
 

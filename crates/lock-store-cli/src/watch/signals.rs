@@ -29,12 +29,11 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let of = |signal| SignalKind::from_raw(signal as i32);
-        let hang_up = SignalKind::hangup();
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             quit: signal(SignalKind::quit())?,
-            hang_up: unless_ignored(hang_up)?,
+            hang_up: unless_ignored(SignalKind::hangup())?,
             stop: signal(of(nix_signal::SIGTSTP))?,
             go_on: signal(of(nix_signal::SIGCONT))?,
         })

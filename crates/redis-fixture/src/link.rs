@@ -27,6 +27,12 @@ impl Link {
         })
     }
 
+    /// The address by which the server knows the client.
+    pub(crate) fn known_as(&self) -> String {
+        let address = self.server.local_addr();
+        address.map_or_else(|_| String::new(), |address| address.to_string())
+    }
+
     pub(crate) fn withholds(&self) -> MutexGuard<'_, bool> {
         let withholds = self.withholds.lock();
         withholds.unwrap_or_else(PoisonError::into_inner)

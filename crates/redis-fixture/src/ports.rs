@@ -12,7 +12,7 @@ const RANGE: Range<u16> = 10_000..20_000;
 
 /// Where the bus of a cluster's node is, relative to its port. It is below
 /// the ports of outgoing connections, too, and outside of the range above.
-const BUS: u16 = 10_000;
+pub(crate) const BUS: u16 = 10_000;
 
 /// A port of 127.0.0.1 that no other fixture takes until this is dropped, not
 /// even while nothing listens there.

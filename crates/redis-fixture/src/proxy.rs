@@ -1,6 +1,6 @@
 //! A proxy on the way to a server, for faults of the network.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ pub struct Proxy {
 struct Shared {
     target: String,
     state: Mutex<State>,
-    /// Told when stalling ends or connections are cut.
+    /// Told when bytes may go on or connections are cut.
     changed: Condvar,
 }
 
@@ -47,6 +47,8 @@ struct State {
     done: usize,
     cuts: Cuts,
     links: HashMap<usize, Arc<Link>>,
+    /// The connections whose commands are held back.
+    held: HashSet<usize>,
 }
 
 impl Proxy {
@@ -101,6 +103,30 @@ impl Proxy {
     pub fn stall(&self, stall: bool) {
         self.shared.state().stalls = stall;
         self.shared.changed.notify_all();
+    }
+
+    /// From now on, holds back what the clients send over the connections that
+    /// the server knows by these addresses, as
+    /// [`Server::client_addresses`](crate::Server::client_addresses) returns
+    /// them. Other connections work, and so do new ones.
+    pub fn hold(&self, addresses: &[String]) {
+        let mut state = self.shared.state();
+        let links = state.links.values();
+        let is_named = |link: &&Arc<Link>| addresses.contains(&link.known_as());
+        let named: Vec<_> = links.filter(is_named).map(|link| link.number).collect();
+        state.held.extend(named);
+    }
+
+    /// Forwards what was held back, even if its client has closed the
+    /// connection since.
+    pub fn let_go(&self) {
+        self.shared.state().held.clear();
+        self.shared.changed.notify_all();
+    }
+
+    /// How many connections are held back.
+    pub fn held(&self) -> usize {
+        self.shared.state().held.len()
     }
 
     /// Cuts a connection at this point, besides at others given before.
@@ -200,7 +226,8 @@ impl Shared {
             if chunk.is_empty() {
                 return Ok(());
             }
-            let mut state = self.when_not_stalled(link)?;
+            let held = |state: &State| state.stalls || state.held.contains(&link.number);
+            let mut state = self.when_not(held, link)?;
             let cut = state.cuts.due(chunk);
             if cut == Some(Before::Command) {
                 self.count(&mut state, link);
@@ -223,7 +250,7 @@ impl Shared {
             if chunk.is_empty() {
                 return Ok(());
             }
-            let mut state = self.when_not_stalled(link)?;
+            let mut state = self.when_not(|state| state.stalls, link)?;
             if *link.withholds() {
                 self.count(&mut state, link);
                 drop(state);
@@ -240,9 +267,13 @@ impl Shared {
 
     /// Waits as long as nothing is forwarded, and fails once the connection is
     /// cut.
-    fn when_not_stalled(&self, link: &Link) -> io::Result<MutexGuard<'_, State>> {
+    fn when_not(
+        &self,
+        stands_still: impl Fn(&State) -> bool,
+        link: &Link,
+    ) -> io::Result<MutexGuard<'_, State>> {
         let state = self.state();
-        let waits = |state: &mut State| state.stalls && state.has(link);
+        let waits = |state: &mut State| stands_still(state) && state.has(link);
         let state = self.changed.wait_while(state, waits);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         if state.has(link) {

@@ -132,6 +132,15 @@ impl Server {
         field_of(&self.command(&["INFO"]).text(), field)
     }
 
+    /// The addresses of the clients of a type: `normal`, `pubsub` or `replica`.
+    #[track_caller]
+    pub fn client_addresses(&self, of_type: &str) -> Vec<String> {
+        let list = self.command(&["CLIENT", "LIST", "TYPE", of_type]).text();
+        let fields = list.lines().flat_map(|line| line.split(' '));
+        let addresses = fields.filter_map(|field| field.strip_prefix("addr="));
+        addresses.map(str::to_owned).collect()
+    }
+
     /// The version of Redis. Valkey tells the one with which it is compatible.
     #[track_caller]
     pub fn version(&self) -> Version {

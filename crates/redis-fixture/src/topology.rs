@@ -1,5 +1,6 @@
 //! What a node of a cluster knows of all.
 
+use crate::ports::BUS;
 use crate::server::field_of;
 use crate::{Reply, Server};
 
@@ -23,20 +24,30 @@ impl Known {
     /// `id address:port@bus flags master ping pong epoch link slots…`
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split(' ').collect();
-        let (_, port) = fields.get(1)?.split_once('@')?.0.rsplit_once(':')?;
+        let (address, bus) = fields.get(1)?.split_once('@')?;
         let flags: Vec<_> = fields.get(2)?.split(',').collect();
         let is_me = flags.contains(&"myself");
         let has_failed = ["fail", "fail?", "handshake", "noaddr"]
             .iter()
             .any(|flag| flags.contains(flag));
         Some(Self {
-            port: port.parse().ok()?,
+            port: client_port(address, bus)?,
             is_me,
             is_up: !has_failed && (is_me || *fields.get(7)? == "connected"),
             master: (*fields.get(3)?).to_owned(),
             epoch: fields.get(6)?.parse().ok()?,
             slots: fields[8..].iter().filter_map(|text| range(text)).collect(),
         })
+    }
+}
+
+/// The port for clients. A node with TLS only says 0 to a client without TLS,
+/// which is what asks it here (from Redis 8 on); then the port of the bus tells.
+fn client_port(address: &str, bus: &str) -> Option<u16> {
+    let (_, port) = address.rsplit_once(':')?;
+    match port.parse().ok()? {
+        0 => bus.split(',').next()?.parse::<u16>().ok()?.checked_sub(BUS),
+        port => Some(port),
     }
 }
 
@@ -97,6 +108,8 @@ mod tests {
             "127.0.0.1:1@11",
             "127.0.0.1:1@11,host",
             "127.0.0.1:1@11,,shard-id=e",
+            "127.0.0.1:0@10001",
+            "127.0.0.1:0@10001,,shard-id=e",
         ] {
             let known = Known::parse(&of(at)).unwrap();
             assert_eq!((known.port, known.epoch), (1, 3));

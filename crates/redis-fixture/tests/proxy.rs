@@ -94,6 +94,44 @@ fn what_is_stalled_comes_later() {
 }
 
 #[test]
+fn held_connections_send_later_and_others_at_once() {
+    let (server, proxy) = both();
+    let mut held = connect(&proxy);
+    let mut listener = connect(&proxy);
+    assert!(answers(&mut held));
+    listener.command(&["SUBSCRIBE", "news"]).unwrap();
+    proxy.hold(&server.client_addresses("normal"));
+    assert_eq!(proxy.held(), 1);
+    held.send(&["SET", "a", "held"]).unwrap();
+    // Other connections work both ways, old ones and new ones.
+    listener.send(&["SUBSCRIBE", "more"]).unwrap();
+    assert_eq!(listener.receive().unwrap().list()[1], "more");
+    connect(&proxy).command(&["SET", "b", "new"]).unwrap().ok();
+    assert!(server.command(&["GET", "a"]).is_nil());
+    // What was sent arrives, though its client has gone.
+    drop(held);
+    proxy.let_go();
+    until("the command has arrived", || {
+        server.command(&["GET", "a"]) == "held"
+    });
+    assert_eq!(proxy.held(), 0);
+}
+
+#[test]
+fn a_held_connection_can_be_cut() {
+    let (server, proxy) = both();
+    let mut connection = connect(&proxy);
+    assert!(answers(&mut connection));
+    proxy.hold(&server.client_addresses("normal"));
+    connection.send(&["SET", "a", "1"]).unwrap();
+    proxy.cut_all();
+    assert!(connection.receive().is_err());
+    proxy.let_go();
+    assert!(answers(&mut connect(&proxy)));
+    assert!(server.command(&["GET", "a"]).is_nil());
+}
+
+#[test]
 fn what_is_stalled_can_be_cut() {
     let (server, proxy) = both();
     let mut connection = connect(&proxy);

@@ -47,6 +47,15 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`TicketLock::claim`].
     fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed>;
 
+    /// Hands the lock on to the next ticket of the same client; see
+    /// [`TicketLock::advance`]. Only called if [`hands_over`](Self::hands_over).
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed>;
+
+    /// Whether a store may hand a lock on to its own next ticket before the
+    /// storage knows: the storage must see both as one client's, and keep the
+    /// finished ticket's lease until [`advance`](Self::advance) comes.
+    fn hands_over(&self) -> bool;
+
     /// Removes a ticket and promotes the next; see [`TicketLock::finish`].
     /// Deletes the lock when no ticket is left.
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished>;
@@ -108,12 +117,26 @@ pub enum WakeUp {
         /// Whose ticket it was.
         owner: Owner,
     },
+    /// The ticket of another client was promoted ahead of the ticket of
+    /// `owner`. If that client is dead, the head dies after `after`: then the
+    /// owner checks.
+    Watch {
+        /// The conversation whose head may be dead.
+        conversation: ConversationId,
+        /// Who checks.
+        owner: Owner,
+        /// When, from now on.
+        after: Duration,
+    },
     /// Wake-ups may have been lost, but come again from now on: every waiter
     /// looks once.
     Resumed,
     /// No wake-ups come until [`WakeUp::Resumed`]: waiters look every
     /// `wait_time`.
     Suspended,
+    /// The runtime that the storage lives in has ended: no ticket is served any
+    /// more.
+    Ended,
 }
 
 /// What [`Backend::issue`] is asked.
@@ -129,12 +152,31 @@ pub struct Issue {
     pub claim_window: Duration,
     /// Whether to join the queue if somebody else is in it.
     pub queue: bool,
+    /// What its fencing token has to be at least, where the storage's own clock
+    /// may be behind: locks that move from another storage.
+    pub least_token: Option<FencingToken>,
     /// Whether this was asked before and the reply was lost: then a ticket of
     /// this owner is found, not issued again.
     pub repeated: bool,
     /// When it was asked, by the clock of this process. A backend in the same
     /// process may save itself a look at the clock; all others ask their own.
     pub asked: Instant,
+}
+
+impl Issue {
+    /// A request for a ticket that waits as long as its lease is, and queues.
+    pub fn new(owner: Option<Owner>, lifetime: Duration, claim_window: Duration) -> Self {
+        Self {
+            owner,
+            lifetime,
+            wait_timeout: lifetime,
+            claim_window,
+            queue: true,
+            least_token: None,
+            repeated: false,
+            asked: tokio::time::Instant::now().into_std(),
+        }
+    }
 }
 
 /// What [`Backend::issue`] answers.
@@ -157,6 +199,9 @@ pub enum Issued {
         ahead: u64,
         /// After how long the head would die.
         look_again: Duration,
+        /// The token of the ticket right before it: numbers begin anew with
+        /// each queue, tokens do not.
+        behind: FencingToken,
     },
     /// Somebody is there, and [`Issue::queue`] was false: no ticket was made.
     Taken,
@@ -174,8 +219,25 @@ pub struct Claim {
     pub lifetime: Duration,
     /// How long a promoted ticket may take to be claimed.
     pub claim_window: Duration,
+    /// Whether its owner has the lock already: extending it does not need what
+    /// acquiring it needed, such as replicas that acknowledge it.
+    pub extends: bool,
     /// When it was asked; see [`Issue::asked`].
     pub asked: Instant,
+}
+
+impl Claim {
+    /// A claim for a ticket whose number is not known.
+    pub fn new(owner: Owner, lifetime: Duration, claim_window: Duration) -> Self {
+        Self {
+            owner,
+            number: None,
+            lifetime,
+            claim_window,
+            extends: false,
+            asked: tokio::time::Instant::now().into_std(),
+        }
+    }
 }
 
 /// What [`Backend::claim`] answers.
@@ -211,6 +273,37 @@ pub struct Finish {
     /// How long a storage that cannot be reached goes on trying; `None` for as
     /// long as one answer may take.
     pub patience: Option<Duration>,
+    /// The number of the first ticket of this client that was finished before
+    /// this one, and of which the storage may not know yet; see
+    /// [`Backend::advance`]. They go with this one.
+    pub first_finished: Option<u64>,
+    /// The ticket as it was served at once in an empty queue, if nothing was
+    /// heard of others since and it was never extended: a storage may have a
+    /// shorter way for it.
+    pub uncontended: Option<Uncontended>,
+}
+
+/// A ticket that was served at once, as it was then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uncontended {
+    /// How long its lease is.
+    pub lifetime: Duration,
+    /// Its fencing token.
+    pub fencing_token: FencingToken,
+}
+
+impl Finish {
+    /// A finish of this ticket, of which nothing else is known.
+    pub fn new(ticket: TicketName, claim_window: Duration) -> Self {
+        Self {
+            ticket,
+            number: None,
+            claim_window,
+            patience: None,
+            first_finished: None,
+            uncontended: None,
+        }
+    }
 }
 
 /// How a ticket is called.
@@ -252,6 +345,14 @@ impl<B: Backend> Backend for Arc<B> {
 
     fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
         (**self).claim(id, claim)
+    }
+
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        (**self).advance(id, claim)
+    }
+
+    fn hands_over(&self) -> bool {
+        (**self).hands_over()
     }
 
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {

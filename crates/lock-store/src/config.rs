@@ -1,8 +1,15 @@
 //! The configuration: the `lock_store` block of `endpoints.yml`, as Rasa reads
-//! it, and `TICKET_LOCK_LIFETIME`.
+//! it, the variables `LOCK_STORE_…`, and `TICKET_LOCK_LIFETIME`.
+//!
+//! The way of a value: [`reader`] collects what each source gives, [`block`]
+//! takes the one that counts, and [`rules`] check it.
 
 mod block;
 mod environment;
+mod reader;
+mod rules;
+mod source;
+pub(crate) mod url;
 mod yaml;
 
 use std::fmt;
@@ -13,8 +20,16 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::error::LockError;
-use crate::store::LIFETIMES;
-use environment::Environment;
+pub use reader::{ConfigReader, ReadConfig};
+pub use source::{Setting, Source};
+
+/// The shortest and the longest lease.
+pub(crate) const LIFETIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
+
+/// A wait at least this long is without limit for its owner. The storage keeps
+/// the ticket that long.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The length of a lease: Rasa's 60 seconds.
 pub const DEFAULT_LOCK_LIFETIME: Duration = Duration::from_secs(60);
@@ -54,6 +69,9 @@ pub struct Timing {
     pub claim_window: Duration,
     /// Whether leases are extended until released. Default: no.
     pub keep_alive: bool,
+    /// How long `keep_alive` extends a lease at most, from the turn on. From
+    /// 1 ms to 30 days; by default it has no end.
+    pub max_hold: Option<Duration>,
 }
 
 impl Default for Timing {
@@ -64,25 +82,8 @@ impl Default for Timing {
             wait_time: DEFAULT_WAIT_TIME,
             claim_window: DEFAULT_CLAIM_WINDOW,
             keep_alive: false,
+            max_hold: None,
         }
-    }
-}
-
-impl Timing {
-    pub(crate) fn check(&self) -> Result<(), LockError> {
-        for (key, time, range) in [
-            ("lock_lifetime", self.lock_lifetime, LIFETIMES),
-            ("wait_time", self.wait_time, WAITS),
-            ("claim_window", self.claim_window, WAITS),
-        ] {
-            if !range.contains(&time) {
-                let (least, most) = (range.start(), range.end());
-                return Err(LockError::config(format!(
-                    "{key} is {time:?}; it must be from {least:?} to {most:?}"
-                )));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -105,13 +106,17 @@ impl Timing {
 /// | `sentinel_service` | `mymaster` | |
 /// | `fallback` | `in_memory` | or `none` |
 /// | `layout` | `native` | or `rasa`, to share locks with Rasa's own `RedisLockStore` |
-/// | `lock_lifetime` | 60 | seconds; `TICKET_LOCK_LIFETIME` overrides it |
+/// | `lock_lifetime` | 60 | seconds; the variable `TICKET_LOCK_LIFETIME` overrides it, too |
 /// | `wait_timeout` | = lifetime | seconds |
 /// | `wait_time` | 1 | seconds between two looks when no wake-up can arrive |
 /// | `claim_window` | 5 | seconds |
 /// | `keep_alive` | false | |
+/// | `max_hold` | – | seconds; how long `keep_alive` extends a lease at most |
+/// | `client_name` | `<host>:<pid>` | what this process is called in Redis |
 ///
-/// `${NAME}` in a value is replaced from the environment.
+/// `${NAME}` in a value is replaced from the environment. A variable
+/// `LOCK_STORE_<KEY>`, such as `LOCK_STORE_KEY_PREFIX`, counts over the block;
+/// see [`from_env`](Self::from_env).
 ///
 /// ```
 /// use std::time::Duration;
@@ -136,6 +141,9 @@ pub struct LockStoreConfig {
     pub timing: Timing,
     /// How to reach Redis; only used with `type: redis`.
     pub redis: RedisConfig,
+    /// What this process is called in Redis: 1 to 64 printable ASCII
+    /// characters without spaces. Default: `<host>:<pid>`.
+    pub client_name: Option<String>,
 }
 
 /// Where the locks are.
@@ -149,7 +157,8 @@ pub enum StoreType {
     Redis,
 }
 
-/// How to reach Redis.
+/// How to reach Redis. Made in code it is checked when the store is made, or by
+/// [`validate`](Self::validate).
 #[derive(Clone)]
 pub struct RedisConfig {
     /// A host name or a whole URL, which may carry a password.
@@ -207,10 +216,11 @@ pub enum DeploymentMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// Serve from memory until it can.
-    #[default]
+    /// Serve from memory until it can: the default of `endpoints.yml` and of
+    /// the environment.
     InMemory,
-    /// Fail.
+    /// Fail: the default of a [`RedisConfig`] made in code.
+    #[default]
     None,
 }
 
@@ -246,7 +256,7 @@ impl Default for RedisConfig {
             deployment_mode: DeploymentMode::Standard,
             endpoints: Vec::new(),
             sentinel_service: "mymaster".into(),
-            fallback: Fallback::InMemory,
+            fallback: Fallback::None,
             layout: Layout::Native,
         }
     }
@@ -281,35 +291,67 @@ impl fmt::Debug for RedisConfig {
 
 impl LockStoreConfig {
     /// Reads the `lock_store` block of a file; without such a block it is the
-    /// default. `TICKET_LOCK_LIFETIME` overrides `lock_lifetime`.
+    /// default. Variables of the environment count over it, as in
+    /// [`from_env`](Self::from_env).
     ///
     /// # Errors
     ///
     /// [`Config`](crate::LockErrorKind::Config), naming the file, the line,
     /// the key, and what would be right. Values of secrets are never shown.
     pub fn from_endpoints(path: impl AsRef<Path>) -> Result<Self, LockError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            LockError::config(format!("cannot read {}", path.display())).with_source(error)
-        })?;
-        Self::read(&text, &path.display().to_string(), &Environment::process())
+        let read = ConfigReader::new().endpoints(path)?.read()?;
+        Ok(read.config)
     }
 
     /// As [`from_endpoints`](Self::from_endpoints), for a text.
     pub fn from_yaml(text: &str) -> Result<Self, LockError> {
-        Self::read(text, "endpoints", &Environment::process())
+        Ok(ConfigReader::new().yaml(text).read()?.config)
     }
 
-    fn read(text: &str, file: &str, environment: &Environment) -> Result<Self, LockError> {
-        let mut config = match yaml::lock_store_block(text, file)? {
-            Some(values) => block::read(values, file, environment)?,
-            None => Self::default(),
-        };
-        if let Some(lifetime) = environment.ticket_lock_lifetime()? {
-            config.timing.lock_lifetime = lifetime;
-        }
-        Ok(config)
+    /// Reads the environment, and no file: each key from the variable
+    /// `LOCK_STORE_<KEY>`, such as `LOCK_STORE_URL` and
+    /// `LOCK_STORE_KEY_PREFIX`, and `lock_lifetime` from
+    /// `TICKET_LOCK_LIFETIME` if `LOCK_STORE_LOCK_LIFETIME` is not set.
+    /// `LOCK_STORE_ENDPOINTS` has commas between its endpoints. An empty
+    /// variable counts as not set. Where Redis is named and
+    /// `LOCK_STORE_TYPE` is not set, the store is on Redis.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::LockErrorKind::Config), naming the variable, and what
+    /// would be right; also for a variable whose name is almost one of these.
+    /// Values of secrets are never shown.
+    ///
+    /// ```
+    /// use lock_store::{LockStoreConfig, StoreType};
+    ///
+    /// // Nothing is set here: the locks are in memory.
+    /// let config = LockStoreConfig::from_env()?;
+    /// assert_eq!(config.store_type, StoreType::InMemory);
+    /// # Ok::<(), lock_store::LockError>(())
+    /// ```
+    pub fn from_env() -> Result<Self, LockError> {
+        Ok(ConfigReader::new().read()?.config)
     }
+}
+
+pub(crate) fn check_max_hold(max_hold: Duration) -> Result<(), LockError> {
+    if LIFETIMES.contains(&max_hold) {
+        return Ok(());
+    }
+    Err(LockError::config(format!(
+        "max_hold is {max_hold:?}; it must be from 1 ms to 30 days"
+    )))
+}
+
+#[inline]
+pub(crate) fn check_lifetime(lifetime: Duration) -> Result<(), LockError> {
+    if LIFETIMES.contains(&lifetime) {
+        return Ok(());
+    }
+    Err(LockError::config(format!(
+        "lifetime is {lifetime:?}; it must be from 1 ms to 30 days"
+    )))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub enum LockErrorKind {
     Config,
     /// What is stored for the conversation is not a lock.
     Corrupt,
-    /// The store was closed.
+    /// The store was closed, or the runtime in which it was made has ended.
     Closed,
     /// Fewer replicas than configured have acknowledged the acquisition in
     /// time; the ticket is given back. Trying again joins the queue at its end.
@@ -177,6 +177,12 @@ impl LockError {
             detail: None,
             source: None,
         }))
+    }
+
+    /// The runtime in which a store was made has ended.
+    pub(crate) fn runtime_ended() -> Self {
+        Self::new(LockErrorKind::Closed)
+            .with_detail("the runtime in which the store was made has ended")
     }
 
     pub(crate) fn not_replicated(missing: impl Into<String>) -> Self {

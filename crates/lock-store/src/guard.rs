@@ -4,13 +4,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Claimed, Finished, Step};
+use crate::acquisition::{Acquisition, Issuance, Lease, Renewal, Standing};
+use crate::backend::{Finish, Finished, Step, Uncontended};
+use crate::config::check_lifetime;
+use crate::engine::{Engine, Leaving};
 use crate::error::LockError;
-use crate::identity::{ConversationId, FencingToken, Owner};
-use crate::store::{Leaving, Shared};
+use crate::identity::{ConversationId, FencingToken};
 use crate::telemetry;
-use crate::wait::{Call, Entry, Lease, Served};
 
 /// A held lock: the proof that it is this message's turn.
 ///
@@ -43,84 +45,78 @@ pub struct LockGuard {
 }
 
 /// How far the guard is on its way out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Stage {
     Held,
-    /// Nobody watches the lease any more, but the ticket may be there.
-    Leaving,
+    /// The lease is not watched any more, but the ticket may be there: this gives
+    /// it back.
+    Leaving(Finish),
     Released,
 }
 
 #[derive(Debug)]
 struct Held {
-    store: Arc<Shared>,
-    conversation: ConversationId,
-    owner: Owner,
-    served: Served,
+    engine: Arc<Engine>,
+    ticket: Issuance,
     lifetime: Duration,
-    /// What watches the lease. An uncontended lock in memory has none until
-    /// it is asked for something that needs it.
-    entry: OnceLock<Arc<Entry>>,
+    /// What watches the lease. An uncontended lock has none until it is asked
+    /// for something that needs it.
+    acquisition: OnceLock<Arc<Acquisition>>,
 }
 
 impl LockGuard {
-    /// A guard whose lease nobody else needs to know of.
+    /// A guard for a ticket that was served at once, whose lease only it needs
+    /// to know of.
     #[inline]
-    pub(crate) fn unwatched(
-        store: Arc<Shared>,
-        conversation: ConversationId,
-        owner: Owner,
-        served: Served,
-        lifetime: Duration,
-    ) -> Self {
+    pub(crate) fn unwatched(engine: Arc<Engine>, ticket: Issuance, lifetime: Duration) -> Self {
         Self {
             held: Box::new(Held {
-                store,
-                conversation,
-                owner,
-                served,
+                engine,
+                ticket,
                 lifetime,
-                entry: OnceLock::new(),
+                acquisition: OnceLock::new(),
             }),
             stage: Stage::Held,
         }
     }
 
-    /// A guard for an entry whose turn has come.
-    pub(crate) fn watched(store: Arc<Shared>, entry: Arc<Entry>, served: Served) -> Self {
+    /// A guard for an acquisition whose turn has come.
+    pub(crate) fn watched(engine: Arc<Engine>, acquisition: Arc<Acquisition>) -> Self {
+        let ticket = Issuance {
+            requested: acquisition.held_since(),
+            ..acquisition.ticket.clone()
+        };
         Self {
             held: Box::new(Held {
-                store,
-                conversation: entry.conversation.clone(),
-                owner: entry.owner,
-                served,
-                lifetime: entry.lifetime(),
-                entry: OnceLock::from(entry),
+                engine,
+                ticket,
+                lifetime: acquisition.lifetime(),
+                acquisition: OnceLock::from(acquisition),
             }),
             stage: Stage::Held,
         }
     }
 
     /// Has the store extend the lease from now on.
-    pub(crate) fn keep_alive(&self) {
-        let entry = self.watch(true);
-        self.held.store.schedule_renewal(entry);
+    pub(crate) fn keep_alive(&self, max_hold: Option<Duration>) {
+        let acquisition = self.watch(Some(Renewal { max_hold }));
+        self.held.engine.schedule_renewal(acquisition);
     }
 
     /// The conversation that is locked.
     pub fn conversation_id(&self) -> &ConversationId {
-        &self.held.conversation
+        &self.held.ticket.conversation
     }
 
     /// A number that is higher than that of every earlier holder.
     pub fn fencing_token(&self) -> FencingToken {
-        self.held.served.fencing_token
+        self.held.ticket.fencing_token
     }
 
     /// The number on the ticket: how many came before it since the queue was
     /// last empty.
     pub fn ticket_number(&self) -> u64 {
-        self.held.served.number
+        self.held.ticket.number
     }
 
     /// Until when the lock is surely ours, unless it is extended. It was
@@ -128,8 +124,10 @@ impl LockGuard {
     /// what the storage thinks.
     #[inline]
     pub fn deadline(&self) -> std::time::Instant {
-        let lease = self.held.entry.get().map(|entry| entry.lease());
-        self.deadline_of(lease.as_ref()).into_std()
+        match self.lease() {
+            Lease::Until(until) => until.into_std(),
+            Lease::Over(_) => self.first_deadline().into_std(),
+        }
     }
 
     /// Whether the lock is no longer ours.
@@ -145,26 +143,45 @@ impl LockGuard {
     ///
     /// May be dropped at any point; nothing is changed.
     pub async fn lost(&self) -> LockError {
-        let entry = self.watch_closely().await;
-        loop {
-            let changed = entry.lease_changed.notified();
-            tokio::pin!(changed);
-            // From here on no change is missed.
-            changed.as_mut().enable();
-            self.held.store.alarms.keep_running(&self.held.store.me);
-            match entry.lease() {
-                Lease::Over(error) => return error,
-                Lease::Until(until) if until <= Instant::now() => {
-                    let error = self.lost_error();
-                    self.held.store.end(entry, error.clone());
-                    return error;
-                }
-                Lease::Until(until) => tokio::select! {
-                    () = &mut changed => {}
-                    () = tokio::time::sleep_until(until) => {}
-                },
-            }
+        let acquisition = self.watch_closely().await;
+        match self.held.engine.lost(acquisition).await {
+            Some(error) => error,
+            // Only its guard releases it, and that is here.
+            None => self.lost_error(),
         }
+    }
+
+    /// A token that is cancelled when the lock is no longer ours, for work that
+    /// is done elsewhere; see [`lost`](Self::lost). It is not cancelled by a
+    /// release. Needs a runtime.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), lock_store::LockError> {
+    /// let store = lock_store::LockStore::in_memory();
+    /// let guard = store.lock("conversation-42").await?;
+    /// let lost = guard.cancellation_token();
+    /// let work = tokio::spawn(async move {
+    ///     tokio::select! {
+    ///         () = lost.cancelled() => "stopped",
+    ///         () = tokio::task::yield_now() => "done",
+    ///     }
+    /// });
+    /// assert_eq!(work.await.unwrap(), "done");
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cancellation_token(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        let (engine, acquisition) = (self.held.engine.clone(), self.watch(None).clone());
+        let cancel = token.clone();
+        self.held.engine.background.spawn_unwatched(async move {
+            if engine.lost(&acquisition).await.is_some() {
+                cancel.cancel();
+            }
+        });
+        token
     }
 
     /// Lets the lease run for `lifetime` from now on, whatever was left of it.
@@ -182,34 +199,13 @@ impl LockGuard {
     /// When dropped, the lease may or may not have been extended; the guard
     /// goes by what it knows, which is never too late.
     pub async fn extend(&self, lifetime: Duration) -> Result<(), LockError> {
-        crate::store::check_lifetime(lifetime)?;
+        check_lifetime(lifetime)?;
         if let Some(error) = self.loss() {
             return Err(error);
         }
-        let entry = self.watch(false);
-        let extending = entry.extending.lock().await;
-        let asked = Instant::now();
-        if entry.expect(asked, lifetime) {
-            self.held.store.schedule_renewal_within(entry, lifetime);
-        }
-        let claim = self.held.store.claim_for(entry, lifetime, asked);
-        let operation = telemetry::operation("claim");
-        let answer = self
-            .held
-            .store
-            .backend
-            .claim(&self.held.conversation, &claim);
-        let answer = answer.resolve().await;
-        drop((operation, extending));
-        if matches!(answer, Ok(Claimed::Served { .. })) {
-            entry.set_lifetime(lifetime);
-        }
-        let outcome = answer.as_ref().err().cloned();
-        self.held.store.on_claimed(entry, asked, lifetime, answer);
-        match outcome {
-            Some(error) => Err(error.for_conversation(&self.held.conversation)),
-            None => self.loss().map_or(Ok(()), Err),
-        }
+        let acquisition = self.watch(None);
+        self.held.engine.extend(acquisition, lifetime).await?;
+        self.loss().map_or(Ok(()), Err)
     }
 
     /// Gives the lock to the next in line.
@@ -225,22 +221,23 @@ impl LockGuard {
     /// When dropped, the lock is released in the background.
     #[inline]
     pub async fn release(mut self) -> Result<(), LockError> {
-        let lease = self.held.entry.get().map(|entry| entry.lease());
-        self.leave();
+        let (standing, finish) = self.leave();
+        let Some(finish) = finish else {
+            // The next one has it; this one had it until then.
+            self.stage = Stage::Released;
+            return Ok(());
+        };
+        let (engine, id) = (&self.held.engine, &self.held.ticket.conversation);
         let operation = telemetry::operation("finish");
-        let (store, id) = (&self.held.store, &self.held.conversation);
-        let number = Some(self.held.served.number);
-        let mut call = Call::AtOnce;
-        let answer = match store.finish(id, Leaving::now(self.held.owner, number)) {
+        let answer = match engine.backend.finish(id, &finish) {
             Step::Done(answer) => answer,
-            // A storage that had to be asked twice cannot know whether the
-            // ticket was there the first time: the deadline decides.
-            Step::Pending(reply) => {
-                call = Call::CanBeLost;
+            Step::Pending(reply) | Step::Timely(reply) => {
+                self.stage = Stage::Leaving(finish);
+                // A storage that had to be asked twice cannot know whether the
+                // ticket was there the first time: the deadline decides.
                 reply.await.map(|finished| Finished {
                     found: finished.found
-                        && (!finished.in_doubt
-                            || Instant::now() < self.deadline_of(lease.as_ref())),
+                        && (!finished.in_doubt || Instant::now() < self.deadline_of(&standing)),
                     ..finished
                 })
             }
@@ -248,8 +245,8 @@ impl LockGuard {
         drop(operation);
         let finished = answer.map_err(|error| error.for_conversation(id))?;
         self.stage = Stage::Released;
-        self.held.store.watch_promoted(id, &finished, call);
-        match lease {
+        self.held.engine.on_finished(id, &finished);
+        match standing.lease {
             Some(Lease::Over(error)) => Err(error),
             _ if finished.found => Ok(()),
             _ => {
@@ -258,6 +255,20 @@ impl LockGuard {
                 Err(error)
             }
         }
+    }
+
+    /// As [`release`](Self::release), for threads without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](Self::release).
+    ///
+    /// # Panics
+    ///
+    /// In an asynchronous context, as it would block the executor.
+    pub fn blocking_release(self) -> Result<(), LockError> {
+        let engine = self.held.engine.clone();
+        engine.background.block_on(self.release())
     }
 
     /// Itself, unless its lease is over already.
@@ -270,23 +281,21 @@ impl LockGuard {
 
     #[inline]
     fn lease(&self) -> Lease {
-        self.held
-            .entry
-            .get()
-            .map_or_else(|| Lease::Until(self.first_deadline()), |e| e.lease())
+        let acquisition = self.held.acquisition.get();
+        acquisition.map_or_else(|| Lease::Until(self.first_deadline()), |it| it.lease())
     }
 
-    /// The end of the lease, as its entry knows it, or as it began.
-    fn deadline_of(&self, lease: Option<&Lease>) -> Instant {
-        match lease {
-            Some(Lease::Until(until)) => *until,
+    /// The end of the lease as it stood.
+    fn deadline_of(&self, standing: &Standing) -> Instant {
+        match standing.lease {
+            Some(Lease::Until(until)) => until,
             Some(Lease::Over(_)) | None => self.first_deadline(),
         }
     }
 
     /// The end of the lease as it began.
     fn first_deadline(&self) -> Instant {
-        self.held.served.asked + self.held.lifetime
+        self.held.ticket.requested + self.held.lifetime
     }
 
     fn loss(&self) -> Option<LockError> {
@@ -296,94 +305,105 @@ impl LockGuard {
         }
     }
 
-    /// The loss, if its entry knows: then it was reported, too.
-    #[inline]
-    fn told_loss(&self) -> Option<LockError> {
-        match self.held.entry.get()?.lease() {
-            Lease::Over(error) => Some(error),
-            Lease::Until(_) => None,
-        }
-    }
-
     fn lost_error(&self) -> LockError {
-        LockError::lost(&self.held.conversation)
+        LockError::lost(&self.held.ticket.conversation)
     }
 
-    /// The entry that watches the lease.
-    fn watch(&self, keep_alive: bool) -> &Arc<Entry> {
-        self.held.entry.get_or_init(|| {
-            let entry = Entry::waiting(
-                self.held.conversation.clone(),
-                self.held.owner,
-                self.held.served.asked,
-                None,
-                self.held.lifetime,
-                keep_alive,
-            );
-            entry.serve(
-                self.held.served.number,
-                self.held.served.fencing_token,
-                self.held.served.asked,
-                self.held.lifetime,
-            );
-            self.held
-                .store
-                .lines
-                .add(entry.clone(), None, &self.held.store);
-            entry
+    /// The acquisition that watches the lease.
+    fn watch(&self, keep_alive: Option<Renewal>) -> &Arc<Acquisition> {
+        self.held.acquisition.get_or_init(|| {
+            let acquisition =
+                Acquisition::held(self.held.ticket.clone(), self.held.lifetime, keep_alive);
+            let engine = &self.held.engine;
+            engine.lines.add(acquisition.clone(), None, engine);
+            acquisition
         })
     }
 
-    /// The entry that watches the lease, sure that the ticket was there when
-    /// it began to.
-    async fn watch_closely(&self) -> &Arc<Entry> {
-        if let Some(entry) = self.held.entry.get() {
-            return entry;
+    /// The acquisition that watches the lease, sure that the ticket was there
+    /// when it began to.
+    async fn watch_closely(&self) -> &Arc<Acquisition> {
+        if let Some(acquisition) = self.held.acquisition.get() {
+            return acquisition;
         }
-        let entry = self.watch(false);
-        if let Ok(lock) = self
-            .held
-            .store
-            .backend
-            .get(&self.held.conversation)
-            .resolve()
-            .await
-            && !lock.is_some_and(|lock| lock.has_ticket_of(self.held.owner))
+        let acquisition = self.watch(None);
+        let ticket = &self.held.ticket;
+        let engine = &self.held.engine;
+        if let Ok(lock) = engine.backend.get(&ticket.conversation).resolve().await
+            && !lock.is_some_and(|lock| lock.has_ticket_of(ticket.owner))
         {
-            self.held.store.end(entry, self.lost_error());
+            engine.end(acquisition, self.lost_error());
         }
-        entry
+        acquisition
     }
 
     /// Stops watching the lease, before the ticket is given back: a claim that
-    /// is under way will find it gone, and that is no loss then.
+    /// is under way will find it gone, and that is no loss then. Says how the
+    /// lease stood, and what gives the ticket back, unless the next one of this
+    /// process has the lock by now.
     #[inline]
-    fn leave(&mut self) {
-        self.stage = Stage::Leaving;
-        if let Some(entry) = self.held.entry.get() {
-            self.held.store.retire(entry);
+    fn leave(&mut self) -> (Standing, Option<Finish>) {
+        let Held {
+            engine,
+            ticket,
+            lifetime,
+            acquisition,
+        } = &*self.held;
+        let (number, requested) = (ticket.number, ticket.requested);
+        telemetry::released(&ticket.conversation, number, || requested.elapsed());
+        let mut uncontended = None;
+        let standing = match acquisition.get() {
+            Some(acquisition) => {
+                if acquisition.is_unchanged() && number == 0 {
+                    uncontended = Some(self.uncontended());
+                }
+                engine.release(acquisition)
+            }
+            None => {
+                uncontended = (number == 0).then(|| self.uncontended());
+                Standing::until(self.first_deadline())
+            }
+        };
+        let finish = engine.leave(&Leaving {
+            conversation: ticket.conversation.clone(),
+            owner: ticket.owner,
+            number: Some(number),
+            fencing_token: Some(ticket.fencing_token),
+            lifetime: *lifetime,
+            held_until: standing.held_until(),
+            first_finished: standing.first_finished,
+            uncontended,
+        });
+        (standing, finish)
+    }
+
+    /// The ticket as it was issued.
+    fn uncontended(&self) -> Uncontended {
+        Uncontended {
+            lifetime: self.held.lifetime,
+            fencing_token: self.held.ticket.fencing_token,
         }
-        let (asked, number) = (self.held.served.asked, self.held.served.number);
-        telemetry::released(&self.held.conversation, number, || asked.elapsed());
     }
 }
 
 impl Drop for LockGuard {
     #[inline]
     fn drop(&mut self) {
-        let told = match self.stage {
+        let (finish, is_told) = match std::mem::replace(&mut self.stage, Stage::Released) {
             Stage::Released => return,
             // A release was under way, and may have been done.
-            Stage::Leaving => true,
+            Stage::Leaving(finish) => (finish, true),
             Stage::Held => {
-                let told = self.told_loss().is_some();
-                self.leave();
-                told
+                let (standing, finish) = self.leave();
+                let Some(finish) = finish else {
+                    return;
+                };
+                (finish, matches!(standing.lease, Some(Lease::Over(_))))
             }
         };
-        let (store, id) = (&self.held.store, &self.held.conversation);
-        let number = Some(self.held.served.number);
-        let leaving = Leaving::by_itself(self.held.owner, number, self.held.lifetime);
-        store.finish_in_background(id, leaving, !told);
+        let id = &self.held.ticket.conversation;
+        self.held
+            .engine
+            .finish_in_background(id, &finish, self.held.lifetime, !is_told);
     }
 }

@@ -33,13 +33,17 @@
 //! - `metrics`: metrics through the `metrics` facade, and `describe_metrics`.
 //! - `testing`: the conformance suite for implementations of [`Backend`].
 
-mod alarm;
+mod acquisition;
 mod backend;
+mod background;
 mod config;
+mod engine;
 mod error;
 mod guard;
 mod identity;
-mod lease;
+mod line;
+mod place;
+mod request;
 mod store;
 mod sync;
 mod telemetry;
@@ -47,24 +51,26 @@ mod telemetry;
 pub mod testing;
 mod ticket;
 mod time;
-mod wait;
+mod timers;
 
 #[cfg(feature = "diagnose")]
 pub use backend::diagnose;
 pub use backend::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, InMemoryLockStore, Inspection, Issue,
-    Issued, Listener, LockSummary, RedisLockStore, ServerInfo, Step, Survey, TicketName, WakeUp,
+    Issued, Listener, LockSummary, RedisLockStore, ServerInfo, Step, Survey, TicketName,
+    Uncontended, WakeUp,
 };
 pub use config::{
-    DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode, Fallback,
-    Layout, LockStoreConfig, RedisConfig, StoreType, Timing,
+    ConfigReader, DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME, DeploymentMode,
+    Fallback, Layout, LockStoreConfig, ReadConfig, RedisConfig, Setting, Source, StoreType, Timing,
 };
 pub use error::{LockError, LockErrorKind};
 pub use guard::LockGuard;
 pub use identity::{ClientId, ConversationId, FencingToken, Owner, ParseOwnerError};
-pub use store::{Acquiring, Lock, LockStore, Mode, Request, TakeTicket, TryLock};
+pub use place::Place;
+pub use request::{Acquiring, Lock, Mode, Request, TakeTicket, TryLock};
+pub use store::{DEFAULT_CLOSE_LIMIT, LockStore};
 #[cfg(feature = "metrics")]
 pub use telemetry::describe_metrics;
 pub use ticket::{Changes, Ticket, TicketLock, TicketState};
 pub use time::{SteadyClock, Timestamp};
-pub use wait::Place;

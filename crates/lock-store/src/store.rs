@@ -1,34 +1,24 @@
 //! The store: what a user holds, and what all its locks share.
 
-mod acquiring;
-mod background;
 mod rasa;
-mod request;
-mod shared;
 
 use std::fmt;
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use acquiring::Acquiring;
-pub use request::{Lock, Mode, Request, TakeTicket, TryLock};
-pub(crate) use shared::{Leaving, Shared};
 
 use crate::backend::{
     Backend, Conversations, FallbackLockStore, InMemoryLockStore, RedisLockStore,
 };
 use crate::config::{Fallback, LockStoreConfig, RedisConfig, StoreType, Timing};
+use crate::engine::Engine;
 use crate::error::LockError;
 use crate::guard::LockGuard;
 use crate::identity::ClientId;
+use crate::request::{Lock, Request, TakeTicket, TryLock};
 
-/// The shortest and the longest lease.
-pub(crate) const LIFETIMES: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(30 * 24 * 3600);
-
-/// A wait at least this long is without limit for its owner. The storage keeps
-/// the ticket that long.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long [`LockStore::close`] waits.
+pub const DEFAULT_CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Locks for conversations: messages of one conversation are handled one at a
 /// time, in the order in which they arrived; different conversations in
@@ -52,7 +42,7 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// ```
 #[derive(Clone)]
 pub struct LockStore {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl LockStore {
@@ -93,19 +83,21 @@ impl LockStore {
     /// # }
     /// ```
     pub async fn create(config: &LockStoreConfig) -> Result<Self, LockError> {
+        config.validate()?;
         let timing = config.timing.clone();
-        timing.check()?;
         let redis = match config.store_type {
             StoreType::InMemory => return Ok(Self::build(InMemoryLockStore::new(), timing)),
-            StoreType::Redis => RedisLockStore::begin(&config.redis)?,
+            StoreType::Redis => {
+                RedisLockStore::begin(&config.redis, config.client_name.as_deref())?
+            }
         };
         match redis.first_outcome().await {
             Ok(()) => Ok(Self::build(redis, timing)),
             // What a human has to mend does not mend itself.
             Err(error) if error.is_unavailable() && config.redis.fallback == Fallback::InMemory => {
                 let (fallback, phase) = FallbackLockStore::begin(redis, &error);
-                let shared = Shared::new(Box::new(fallback), timing, Some(phase));
-                Ok(Self { shared })
+                let engine = Engine::new(Box::new(fallback), timing, Some(phase));
+                Ok(Self { engine })
             }
             Err(error) => Err(error),
         }
@@ -115,12 +107,13 @@ impl LockStore {
     /// `redis://user:password@localhost:6379/1`, with all else as it is by
     /// default.
     ///
-    /// If Redis cannot be reached now, the locks are in memory until it can:
-    /// see [`is_degraded`](Self::is_degraded). Use [`create`](Self::create) with
-    /// [`Fallback::None`] for an error instead, as a fleet should.
+    /// For locks in memory until Redis can be reached use
+    /// [`create`](Self::create) with [`Fallback::InMemory`].
     ///
     /// # Errors
     ///
+    /// [`Unavailable`](crate::LockErrorKind::Unavailable) when Redis cannot be
+    /// reached now; trying again may help.
     /// [`Config`](crate::LockErrorKind::Config) when the URL is wrong or a human
     /// has to mend something else: a password, a right, a certificate.
     ///
@@ -143,8 +136,8 @@ impl LockStore {
     }
 
     fn build(backend: impl Backend, timing: Timing) -> Self {
-        let shared = Shared::new(Box::new(backend), timing, None);
-        Self { shared }
+        let engine = Engine::new(Box::new(backend), timing, None);
+        Self { engine }
     }
 
     /// Locks a conversation: waits until every ticket taken before is done.
@@ -179,8 +172,8 @@ impl LockStore {
     /// # }
     /// ```
     #[inline]
-    pub fn lock(&self, conversation_id: impl AsRef<str>) -> Request<'_, Lock> {
-        Request::new(self, conversation_id.as_ref())
+    pub fn lock(&self, conversation_id: impl AsRef<str>) -> Request<Lock> {
+        Request::new(&self.engine, conversation_id.as_ref())
     }
 
     /// Locks a conversation if nobody else is there: `None` when somebody is,
@@ -204,8 +197,8 @@ impl LockStore {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn try_lock(&self, conversation_id: impl AsRef<str>) -> Request<'_, TryLock> {
-        Request::new(self, conversation_id.as_ref())
+    pub fn try_lock(&self, conversation_id: impl AsRef<str>) -> Request<TryLock> {
+        Request::new(&self.engine, conversation_id.as_ref())
     }
 
     /// Takes a ticket and returns at once with a [`Place`](crate::Place) in
@@ -218,8 +211,31 @@ impl LockStore {
     /// # Cancel safety
     ///
     /// As [`lock`](Self::lock).
-    pub fn take_ticket(&self, conversation_id: impl AsRef<str>) -> Request<'_, TakeTicket> {
-        Request::new(self, conversation_id.as_ref())
+    pub fn take_ticket(&self, conversation_id: impl AsRef<str>) -> Request<TakeTicket> {
+        Request::new(&self.engine, conversation_id.as_ref())
+    }
+
+    /// As [`lock`](Self::lock), for threads without a runtime, with the options of
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Panics
+    ///
+    /// In an asynchronous context, as it would block the executor.
+    ///
+    /// ```
+    /// let store = lock_store::LockStore::in_memory();
+    /// let guard = store.blocking_lock("conversation-42")?;
+    /// // One message of the conversation is handled here.
+    /// guard.blocking_release()?;
+    /// # Ok::<(), lock_store::LockError>(())
+    /// ```
+    pub fn blocking_lock(&self, conversation_id: impl AsRef<str>) -> Result<LockGuard, LockError> {
+        let request = self.lock(conversation_id);
+        self.engine.background.block_on(request.into_future())
     }
 
     /// Locks a conversation, does `work`, releases. The work is stopped
@@ -268,59 +284,81 @@ impl LockStore {
     /// # }
     /// ```
     pub fn conversations(&self) -> Conversations {
-        self.shared.backend.list()
+        self.engine.backend.list()
     }
 
     /// Whether the store serves from memory although it should not: only ever
     /// true for a store whose storage could not be reached at the start.
     pub fn is_degraded(&self) -> bool {
-        self.shared.is_degraded()
+        self.engine.is_degraded()
     }
 
     /// Takes no new locks, and waits until everything that was dropped is
-    /// released. Guards that are still held stay good.
+    /// given back, for [`DEFAULT_CLOSE_LIMIT`] at most. Guards that are still
+    /// held stay good.
     ///
     /// # Errors
     ///
-    /// None in memory; reserved for storages that have to say goodbye.
+    /// As [`close_within`](Self::close_within).
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any point; the store stays closed.
     pub async fn close(&self) -> Result<(), LockError> {
-        self.shared.close();
-        self.shared.background.finished().await;
-        Ok(())
+        self.close_within(DEFAULT_CLOSE_LIMIT).await
+    }
+
+    /// As [`close`](Self::close), with a limit of your own.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::LockErrorKind::Unavailable) when the storage has
+    /// not answered by then, with the number of tickets that were not given
+    /// back. They are tried further as long as the process lives, and expire.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`close`](Self::close).
+    pub async fn close_within(&self, limit: Duration) -> Result<(), LockError> {
+        self.engine.close();
+        let background = &self.engine.background;
+        // Where nothing is left to be done, no runtime is needed.
+        if background.under_way() == 0 {
+            return Ok(());
+        }
+        let finished = tokio::time::timeout(limit, background.finished()).await;
+        if finished.is_ok() {
+            return Ok(());
+        }
+        let left = background.under_way();
+        let (tickets, were) = if left == 1 {
+            ("ticket", "was")
+        } else {
+            ("tickets", "were")
+        };
+        Err(LockError::unavailable(format!(
+            "{left} {tickets} {were} not given back within {limit:?}; they expire"
+        )))
     }
 
     /// The storage behind the store, for programs that take the steps of a
     /// ticket themselves. The store knows nothing of tickets issued this way.
     pub fn backend(&self) -> &dyn Backend {
-        &*self.shared.backend
+        &*self.engine.backend
     }
 
     /// Who this store is to the others.
     pub fn client_id(&self) -> ClientId {
-        self.shared.client
+        self.engine.client
     }
 }
 
 impl fmt::Debug for LockStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockStore")
-            .field("client", &self.shared.client)
-            .field("backend", &self.shared.backend)
-            .field("timing", &self.shared.timing)
+            .field("client", &self.engine.client)
+            .field("backend", &self.engine.backend)
+            .field("timing", &self.engine.timing)
             .finish_non_exhaustive()
     }
-}
-
-#[inline]
-pub(crate) fn check_lifetime(lifetime: Duration) -> Result<(), LockError> {
-    if LIFETIMES.contains(&lifetime) {
-        return Ok(());
-    }
-    Err(LockError::config(format!(
-        "lifetime is {lifetime:?}; it must be from 1 ms to 30 days"
-    )))
 }

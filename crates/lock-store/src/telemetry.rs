@@ -74,6 +74,11 @@ pub(crate) fn look_failed(id: &ConversationId, error: &LockError) {
     warn!(target: TARGET, conversation = %id, %error, "could not look at the ticket; trying again");
 }
 
+pub(crate) fn max_hold_reached(id: &ConversationId) {
+    warn!(target: TARGET, conversation = %id, "a lock was held for as long as max_hold allows: its lease is extended no more");
+    metric::max_hold();
+}
+
 pub(crate) fn deleted(id: &ConversationId) {
     debug!(target: TARGET, conversation = %id, "deleted lock");
 }
@@ -144,10 +149,17 @@ pub(crate) fn degraded(error: &LockError) {
     metric::degraded(true);
 }
 
+pub(crate) fn still_degraded(error: &LockError) {
+    warn!(target: TARGET, %error, "Redis can be reached, but not used: locks stay in memory");
+}
+
 pub(crate) fn healed() {
-    warn!(target: TARGET, "Redis can be reached: new locks go there; conversations that have a lock in memory stay until it is free");
+    warn!(target: TARGET, "all locks are in Redis now");
     metric::degraded(false);
 }
+
+/// Whether [`operation`] measures anything.
+pub(crate) const IS_MEASURED: bool = cfg!(feature = "metrics");
 
 /// Measures one call into the backend, until it is dropped.
 #[must_use]
@@ -206,6 +218,10 @@ mod metric {
         gauge!("lock_store_connected").decrement(1.0);
     }
 
+    pub(super) fn max_hold() {
+        counter!("lock_store_max_hold_total").increment(1);
+    }
+
     pub(super) fn degraded(degraded: bool) {
         gauge!("lock_store_degraded").set(if degraded { 1.0 } else { 0.0 });
     }
@@ -237,6 +253,7 @@ mod metric {
     pub(super) fn lost() {}
     pub(super) fn expired(_tickets: usize) {}
     pub(super) fn woken(_by: &'static str) {}
+    pub(super) fn max_hold() {}
 
     pub(super) fn connected(_again: bool) {}
     pub(super) fn disconnected() {}

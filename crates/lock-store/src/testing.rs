@@ -27,6 +27,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)] // a check fails by panicking
 
+mod handing_over;
 mod holding;
 mod queueing;
 mod rasa;
@@ -142,6 +143,13 @@ macro_rules! __with_checks {
             waiting::a_promoted_ticket_is_claimed_for_a_busy_caller
             waiting::deleting_tells_the_waiters
             waiting::repeated_steps_change_nothing_more
+            handing_over::an_advance_serves_and_removes
+            handing_over::an_advance_to_a_ticket_that_is_gone_changes_nothing
+            handing_over::an_advance_passes_no_other_client
+            handing_over::a_finish_removes_what_was_finished_before
+            handing_over::a_finish_removes_no_ticket_of_a_later_queue
+            handing_over::tickets_are_issued_in_the_order_of_first_polls
+            handing_over::a_lock_goes_through_the_line_of_a_store
             rasa::numbers_are_as_in_rasa
             rasa::tickets_by_number_are_served_in_order
             rasa::locks_are_saved_and_deleted

@@ -37,6 +37,7 @@ async fn dead_tickets(store: &LockStore, lifetime: Duration, count: u64) -> Vec<
             claim_window: 5 * SECOND,
             queue: true,
             repeated: false,
+            least_token: None,
             asked: Instant::now().into_std(),
         };
         issued.push(store.backend().issue(&id, &issue).resolve().await.unwrap());
@@ -222,11 +223,12 @@ async fn a_lost_wake_up_costs_time_and_no_more() {
     table.faults().lost_wake_ups.store(1, Ordering::SeqCst);
     let began = Instant::now();
     holder.release().await.unwrap();
-    // It was promoted, its wake-up was lost, and its claim window passed: the
-    // releasing store sees after it, and its owner is told.
+    // It was promoted, its wake-up was lost, and its claim window passed. No
+    // other client is behind it that was told to check; so it finds out when the
+    // old lease would have ended.
     let error = place.wait().await.unwrap_err();
     assert!(error.is_gone());
-    assert!(began.elapsed() <= 6 * SECOND);
+    assert!(began.elapsed() <= 60 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,14 +299,15 @@ async fn a_renewal_that_fails_is_made_again() {
 async fn a_claim_that_finds_damage_ends_the_wait() {
     let table = Table::default();
     let store = LockStore::with_timing(table.clone(), timing()).unwrap();
+    let other = LockStore::with_timing(table.clone(), timing()).unwrap();
     let holder = store.lock("a").await.unwrap();
-    let place = store.take_ticket("a").await.unwrap();
+    let place = other.take_ticket("a").await.unwrap();
     table.faults().damaged_claims.store(1, Ordering::SeqCst);
     holder.release().await.unwrap();
     let error = place.wait().await.unwrap_err();
     assert_eq!(error.kind(), lock_store::LockErrorKind::Corrupt);
     assert_eq!(error.conversation_id().unwrap().as_str(), "a");
-    store.close().await.unwrap();
+    other.close().await.unwrap();
     assert!(table.is_empty());
 }
 
@@ -382,7 +385,7 @@ async fn times_out_of_range_are_refused() {
     assert!(
         error
             .to_string()
-            .contains("claim_window is 0ns; it must be from")
+            .contains("claim_window is 0; it must be a number of seconds from 0.01")
     );
 }
 

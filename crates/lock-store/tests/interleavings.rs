@@ -135,6 +135,56 @@ fn cancelled_waiters_pass_the_turn_on() {
     });
 }
 
+/// Several tasks of one store hand over to each other, and a second store waits
+/// among them. Some give up before their turn, some in it.
+#[test]
+fn hand_overs_and_cancellations_never_meet() {
+    explore(|| {
+        let memory = Arc::new(InMemoryLockStore::new());
+        let stores = [0, 1].map(|_| LockStore::new(memory.clone()));
+        let conversation = Arc::new(Conversation::default());
+        let holder = block_on(stores[0].lock("a").into_future()).unwrap();
+        let places: Vec<_> = [0, 0, 0, 1, 0, 0]
+            .into_iter()
+            .zip(1..)
+            .map(|(of, number)| {
+                let place = block_on(stores[of].take_ticket("a").into_future()).unwrap();
+                assert_eq!(place.ticket_number(), number);
+                place
+            })
+            .collect();
+        let tasks: Vec<_> = places
+            .into_iter()
+            .enumerate()
+            .map(|(i, place)| {
+                let conversation = conversation.clone();
+                spawn(async move {
+                    match i {
+                        1 => drop(place),
+                        4 => {
+                            if let Some(guard) = twice(place.wait()).await {
+                                conversation.handle(guard.unwrap(), true).await;
+                            }
+                        }
+                        _ => {
+                            let guard = place.wait().await.unwrap();
+                            conversation.handle(guard, i % 2 == 0).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        block_on(async {
+            conversation.handle(holder, false).await;
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        assert!(conversation.served.load(Ordering::SeqCst) >= 5);
+        assert!(memory.is_empty(), "{memory:?}");
+    });
+}
+
 #[test]
 fn tickets_are_served_in_order() {
     explore(|| {

@@ -201,6 +201,7 @@ impl Both {
             claim_window: ms(WINDOW),
             queue: true,
             repeated: false,
+            least_token: None,
             asked: std::time::Instant::now(),
         }
     }
@@ -312,11 +313,8 @@ impl Both {
         let called = self.model.settle().filter(|&called| called != ticket);
         let alive = self.model.alive();
         let claim = Claim {
-            owner,
             number: None,
-            lifetime: ms(lifetime),
-            claim_window: ms(WINDOW),
-            asked: std::time::Instant::now(),
+            ..Claim::new(owner, ms(lifetime), ms(WINDOW))
         };
         let mut changes = Changes::default();
         let now = self.now();
@@ -370,10 +368,8 @@ impl Both {
         }
         let called = self.model.settle();
         let finish = Finish {
-            ticket: name,
             number: None,
-            patience: None,
-            claim_window: ms(WINDOW),
+            ..Finish::new(name, ms(WINDOW))
         };
         let mut changes = Changes::default();
         let now = self.now();

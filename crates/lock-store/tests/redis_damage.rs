@@ -18,6 +18,8 @@ struct Damage {
     server: Server,
     prefix: String,
     store: LockStore,
+    /// Another client, so that no lock is handed over within one.
+    other: LockStore,
     raw: Connection,
 }
 
@@ -40,12 +42,14 @@ impl Damage {
             lock_lifetime: Duration::from_secs(600),
             ..Timing::default()
         };
+        let other = store(&redis, timing.clone()).await;
         let store = store(&redis, timing).await;
         let raw = server.connect().unwrap();
         Self {
             server,
             prefix,
             store,
+            other,
             raw,
         }
     }
@@ -233,10 +237,10 @@ fn garbage(whole: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
 }
 
 /// A queue of a holder and two who wait, all of whom stay.
-async fn queue(store: &LockStore, id: &str) -> (LockGuard, Vec<lock_store::Place>) {
-    let holder = within(store.lock(id).into_future()).await.unwrap();
+async fn queue(damage: &Damage, id: &str) -> (LockGuard, Vec<lock_store::Place>) {
+    let holder = within(damage.store.lock(id).into_future()).await.unwrap();
     let mut places = Vec::new();
-    for _ in 0..2 {
+    for store in [&damage.other, &damage.store] {
         places.push(store.take_ticket(id).await.unwrap());
     }
     (holder, places)
@@ -252,12 +256,12 @@ fn element(damage: &mut Damage, id: &str, index: &str) -> Vec<u8> {
 #[tokio::test]
 async fn a_damaged_head() {
     let mut damage = Damage::new().await;
-    let (guard, _) = queue(&damage.store, "model").await;
+    let (guard, _) = queue(&damage, "model").await;
     let whole = element(&mut damage, "model", "0");
     drop(guard);
     for (index, (element, found)) in garbage(&whole).into_iter().enumerate() {
         let id = &index.to_string();
-        let (guard, places) = queue(&damage.store, id).await;
+        let (guard, places) = queue(&damage, id).await;
         damage.set_element(id, "0", &element);
         let before = damage.stored(id);
 
@@ -277,7 +281,7 @@ async fn a_damaged_head() {
 #[tokio::test]
 async fn damage_in_the_middle() {
     let mut damage = Damage::new().await;
-    let (guard, _) = queue(&damage.store, "model").await;
+    let (guard, _) = queue(&damage, "model").await;
     let whole = element(&mut damage, "model", "1");
     drop(guard);
     for (index, (element, found)) in garbage(&whole).into_iter().enumerate() {
@@ -285,7 +289,7 @@ async fn damage_in_the_middle() {
             continue; // another state would be damaged by this
         }
         let id = &index.to_string();
-        let (guard, places) = queue(&damage.store, id).await;
+        let (guard, places) = queue(&damage, id).await;
         damage.set_element(id, "1", &element);
         let before = damage.stored(id);
 
@@ -331,7 +335,7 @@ async fn damage_behind_a_dead_head() {
 #[tokio::test]
 async fn a_damaged_tail() {
     let mut damage = Damage::new().await;
-    let (guard, _) = queue(&damage.store, "model").await;
+    let (guard, _) = queue(&damage, "model").await;
     let whole = element(&mut damage, "model", "-1");
     drop(guard);
     for (index, (element, found)) in garbage(&whole).into_iter().enumerate() {
@@ -339,7 +343,7 @@ async fn a_damaged_tail() {
             continue;
         }
         let id = &index.to_string();
-        let (guard, mut places) = queue(&damage.store, id).await;
+        let (guard, mut places) = queue(&damage, id).await;
         damage.set_element(id, "-1", &element);
         let before = damage.stored(id);
 
@@ -367,7 +371,7 @@ async fn keys_of_others_are_left_alone() {
     for other in others {
         damage.server.command(&["SET", other, "{}"]).ok();
     }
-    let (guard, places) = queue(&damage.store, "a").await;
+    let (guard, places) = queue(&damage, "a").await;
     guard.release().await.unwrap();
     for place in places {
         within(place.wait()).await.unwrap().release().await.unwrap();

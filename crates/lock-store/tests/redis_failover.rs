@@ -300,6 +300,7 @@ async fn a_dead_client_on_a_moving_slot_harms_nobody_else() {
             claim_window: 3 * SECOND,
             queue: true,
             repeated: false,
+            least_token: None,
             asked: Instant::now(),
         };
         dead.backend().issue(&id, &issue).resolve().await.unwrap();

@@ -142,6 +142,7 @@ async fn whoever_is_gone_is_seen_to_be_gone() {
         claim_window: PATIENCE,
         queue: true,
         repeated: false,
+        least_token: None,
         asked: Instant::now(),
     };
     redis.issue(&id("a"), &issue).resolve().await.unwrap();

@@ -192,7 +192,8 @@ async fn whoever_holds_keeps_its_lock_when_rasa_writes() {
 async fn a_holder_that_looks_knows_its_ticket_whatever_rasa_made_of_it() {
     let server = Server::start();
     let (store, mut rasa) = (ours(&server).await, Rasa::at(&server));
-    let guard = store.lock("a").await.unwrap();
+    // Its lease is watched.
+    let guard = store.lock("a").keep_alive(true).await.unwrap();
     for _ in 0..3 {
         rasa.update_lock();
         let lock = store.get_lock("a").await.unwrap().unwrap();

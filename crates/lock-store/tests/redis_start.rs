@@ -152,6 +152,48 @@ mod not_a_redis {
     }
 }
 
+mod made_in_code {
+    use super::*;
+
+    /// Scripts have the prefix in them as it is.
+    #[tokio::test]
+    async fn a_prefix_that_is_lua() {
+        let server = Server::start();
+        let redis = RedisConfig {
+            key_prefix: Some("a' .. redis.call('SET', 'b', 'c') .. '".into()),
+            ..at(&server.url())
+        };
+        is_lasting(&redis, &["key_prefix is", "letters, digits"]).await;
+        assert_eq!(server.command(&["DBSIZE"]).integer(), 0);
+    }
+
+    /// The others must not be taken for all there are.
+    #[tokio::test]
+    async fn an_endpoint_without_a_port() {
+        let cluster = RedisConfig {
+            deployment_mode: DeploymentMode::Cluster,
+            endpoints: vec!["redis-1".into(), NOBODY.into()],
+            ..at("localhost")
+        };
+        is_lasting(&cluster, &["endpoints must be", "`host:port`"]).await;
+    }
+
+    #[tokio::test]
+    async fn numbers_out_of_range() {
+        let url = format!("redis://{NOBODY}/0");
+        let many = RedisConfig {
+            connections: 65,
+            ..at(&url)
+        };
+        is_lasting(&many, &["connections is 65", "from 1 to 64"]).await;
+        let no_time = RedisConfig {
+            socket_timeout: Duration::ZERO,
+            ..at(&url)
+        };
+        is_lasting(&no_time, &["socket_timeout is 0", "from 0.01 to 3600"]).await;
+    }
+}
+
 mod deployment {
     use super::*;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use lock_store::{LockErrorKind, LockStore, WakeUp};
+use lock_store::{Backend, Finish, LockErrorKind, LockStore, TicketName, WakeUp};
 use support::probe::probe;
 use support::slow_story::*;
 use support::tickets;
@@ -182,7 +182,8 @@ fn a_wait_ends_although_the_runtime_of_the_timers_is_gone() {
         let ended = second.block_on(async { timeout(30 * SECOND, waiting).await });
         let (kind, after) = ended.unwrap().unwrap();
         assert_eq!(kind, LockErrorKind::TimedOut);
-        assert_eq!(after, SECOND);
+        // Timers fire at whole milliseconds of their own clock.
+        assert!((SECOND..=SECOND + 2 * MS).contains(&after), "{after:?}");
         drop((other, holder));
     }
 }
@@ -199,7 +200,6 @@ fn a_request_ends_although_the_runtime_of_the_timers_is_gone() {
     let mut asking = probe(store.lock("a").wait_timeout(SECOND));
     second.block_on(async { asking.assert_pending() });
     drop(first);
-    assert!(asking.is_woken());
     second.block_on(async {
         asking.assert_pending();
         sleep(SECOND).await;
@@ -217,11 +217,12 @@ fn a_request_ends_although_the_runtime_of_the_timers_is_gone() {
 async fn a_turn_that_has_come_is_not_taken_away_by_the_limit() {
     let (slow, store) = slow_store();
     let head = store_on(&slow).lock("a").await.unwrap();
-    // Two whose time is over at the same moment; the first is not there yet.
-    slow.issues().hold_requests();
+    // Two whose time is over at the same moment; the first is not there any more.
     let mut first = probe(store.lock("a").wait_timeout(10 * SECOND));
     first.assert_pending();
-    slow.issues().free();
+    slow.pushes().lose();
+    let gone = Finish::new(TicketName::Owner(slow.last_owner()), SECOND);
+    slow.memory().finish(&id(), &gone).resolve().await.unwrap();
     let place = store.take_ticket("a").wait_timeout(10 * SECOND);
     let place = place.await.unwrap();
     sleep(9 * SECOND).await;

@@ -103,6 +103,7 @@ impl Queues {
                 claim_window: LIFETIME,
                 queue: true,
                 repeated: false,
+                least_token: None,
                 asked: Instant::now(),
             };
             self.backend.issue(id, &issue).resolve()
@@ -121,11 +122,8 @@ impl Queues {
         let Queue { id, tickets } = &self.all[queue];
         let (owner, number) = tickets[ticket];
         let claim = Claim {
-            owner,
             number: Some(number),
-            lifetime: LIFETIME,
-            claim_window: LIFETIME,
-            asked: Instant::now(),
+            ..Claim::new(owner, LIFETIME, LIFETIME)
         };
         self.backend.claim(id, &claim).resolve().await.unwrap()
     }
@@ -134,10 +132,8 @@ impl Queues {
         let Queue { id, tickets } = &mut self.all[queue];
         let (owner, number) = tickets.remove(ticket).unwrap();
         let finish = Finish {
-            ticket: TicketName::Owner(owner),
             number: Some(number),
-            claim_window: LIFETIME,
-            patience: None,
+            ..Finish::new(TicketName::Owner(owner), LIFETIME)
         };
         let finished = self.backend.finish(id, &finish).resolve().await.unwrap();
         assert!(finished.found, "the ticket was not there");

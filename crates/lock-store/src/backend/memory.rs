@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Weak;
+use std::time::Duration;
 
 use futures_util::stream;
 use hashbrown::HashTable;
@@ -12,7 +13,7 @@ use super::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, Issue, Issued, Listener, Step, WakeUp,
 };
 use crate::config::DEFAULT_CLAIM_WINDOW;
-use crate::identity::{ClientId, ConversationId, FencingToken};
+use crate::identity::{ClientId, ConversationId, FencingToken, Owner};
 use crate::sync::{Mutex, MutexGuard};
 use crate::telemetry;
 use crate::ticket::{Changes, Ticket, TicketLock};
@@ -88,6 +89,29 @@ impl InMemoryLockStore {
         found.is_some()
     }
 
+    /// The conversations that have a lock.
+    pub(crate) fn conversation_ids(&self) -> Vec<ConversationId> {
+        let mut ids = Vec::new();
+        for shard in &self.shards {
+            let queues = shard.0.lock();
+            ids.extend(queues.by_id.iter().map(|l| l.conversation_id().clone()));
+        }
+        ids
+    }
+
+    pub(crate) fn has_ticket_of(&self, id: &ConversationId, owner: Owner) -> bool {
+        let (hash, queues) = self.queues_of(id);
+        let found = queues.by_id.find(hash, |lock| lock.conversation_id() == id);
+        found.is_some_and(|lock| lock.has_ticket_of(owner))
+    }
+
+    pub(crate) fn is_head(&self, id: &ConversationId, owner: Owner) -> bool {
+        let (hash, queues) = self.queues_of(id);
+        let found = queues.by_id.find(hash, |lock| lock.conversation_id() == id);
+        let head = found.and_then(|lock| lock.tickets().next());
+        head.is_some_and(|head| head.owner == Some(owner))
+    }
+
     /// Whether no conversation has a lock.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -99,13 +123,13 @@ impl InMemoryLockStore {
     }
 
     #[inline]
-    fn tell(&self, id: &ConversationId, changes: Changes) {
+    fn tell(&self, id: &ConversationId, changes: Changes, claim_window: Duration) {
         if changes.wake.is_some() || !changes.expired.is_empty() {
-            self.tell_others(id, changes);
+            self.tell_others(id, changes, claim_window);
         }
     }
 
-    fn tell_others(&self, id: &ConversationId, changes: Changes) {
+    fn tell_others(&self, id: &ConversationId, changes: Changes, claim_window: Duration) {
         if !changes.expired.is_empty() {
             telemetry::expired(id, &changes);
         }
@@ -122,6 +146,18 @@ impl InMemoryLockStore {
                 },
             );
         }
+        let mut told = 0;
+        for owner in changes.watch {
+            let watch = WakeUp::Watch {
+                conversation: id.clone(),
+                owner,
+                after: claim_window,
+            };
+            told += usize::from(self.send(owner.client, watch));
+            if told == 3 {
+                break;
+            }
+        }
     }
 
     fn tell_gone(&self, id: &ConversationId, ticket: &Ticket) {
@@ -137,14 +173,16 @@ impl InMemoryLockStore {
         }
     }
 
-    fn send(&self, client: ClientId, event: WakeUp) {
+    /// Says whether the client is there.
+    fn send(&self, client: ClientId, event: WakeUp) -> bool {
         let listeners = self.listeners.lock();
         let known = listeners.iter().find(|(known, _)| *known == client);
         let listener = known.and_then(|(_, listener)| listener.upgrade());
         drop(listeners);
-        if let Some(listener) = listener {
+        if let Some(listener) = &listener {
             listener.wake_up(event);
         }
+        listener.is_some()
     }
 }
 
@@ -183,7 +221,7 @@ impl Backend for InMemoryLockStore {
         let mut changes = Changes::default();
         let issued = lock.issue(issue, now, &mut changes);
         drop(queues);
-        self.tell(id, changes);
+        self.tell(id, changes, issue.claim_window);
         Step::ready(issued)
     }
 
@@ -200,8 +238,25 @@ impl Backend for InMemoryLockStore {
             queues.discard(lock);
         }
         drop(queues);
-        self.tell(id, changes);
+        self.tell(id, changes, claim.claim_window);
         Step::ready(claimed)
+    }
+
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        let (hash, mut queues) = self.queues_of(id);
+        let Some(lock) = queues.by_id.find_mut(hash, |l| l.conversation_id() == id) else {
+            return Step::ready(Claimed::Gone);
+        };
+        let mut changes = Changes::default();
+        let now = self.clock.at(claim.asked);
+        let claimed = lock.advance(claim, now, &mut changes);
+        drop(queues);
+        self.tell(id, changes, claim.claim_window);
+        Step::ready(claimed)
+    }
+
+    fn hands_over(&self) -> bool {
+        true
     }
 
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {
@@ -228,7 +283,7 @@ impl Backend for InMemoryLockStore {
             queues.discard(lock);
         }
         drop(queues);
-        self.tell(id, changes);
+        self.tell(id, changes, finish.claim_window);
         Step::ready(finished)
     }
 
@@ -270,7 +325,7 @@ impl Backend for InMemoryLockStore {
                 self.tell_gone(&id, ticket);
             }
         }
-        self.tell(&id, changes);
+        self.tell(&id, changes, DEFAULT_CLAIM_WINDOW);
         Step::ready(())
     }
 
@@ -290,12 +345,7 @@ impl Backend for InMemoryLockStore {
     }
 
     fn list(&self) -> Conversations {
-        let mut ids = Vec::new();
-        for shard in &self.shards {
-            let queues = shard.0.lock();
-            ids.extend(queues.by_id.iter().map(|l| Ok(l.conversation_id().clone())));
-        }
-        Box::pin(stream::iter(ids))
+        Box::pin(stream::iter(self.conversation_ids().into_iter().map(Ok)))
     }
 
     fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>) {

@@ -1,54 +1,60 @@
 //! The storage of a fleet: Redis, standalone, with Sentinel, or a cluster.
 //!
-//! A step goes this way: [`tickets`] ask [`steps`], which find the connection of
-//! the conversation ([`route`], [`link`]), send the [script](scripts), and send
-//! it again if need be. The rules of a queue stand in `lua/`. Calls to the next
-//! owner come back over [`wakeups`].
+//! A step goes this way: [`tickets`] ask the [`sender`], which finds the
+//! [connection] of the conversation ([`routing`]), sends the [script](scripts),
+//! alone or [with others](gather), and sends it again if need be; issues keep
+//! their [order]. The rules of a queue stand in `lua/`. Calls to the next owner
+//! come back over the [`subscriber`].
 
-mod address;
-mod alone;
+mod admin;
+mod backoff;
 mod connect;
-#[cfg(feature = "diagnose")]
-pub mod diagnose;
-mod doubts;
+mod connection;
 mod element;
-mod inspect;
+mod errors;
+mod followed;
+mod gather;
+mod home;
+mod indeterminate;
 mod keys;
-mod link;
-mod listing;
-mod pauses;
+mod layout_rasa;
+mod order;
 mod replicas;
-mod route;
+mod replies;
+mod routing;
 mod scripts;
-mod servers;
-mod steps;
+mod sender;
+mod subscriber;
 mod tickets;
-mod trouble;
-mod wakeups;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use self::connect::{Connector, Place, within};
-use self::doubts::Doubts;
-pub use self::inspect::{Inspection, LockSummary, Survey};
+#[cfg(feature = "diagnose")]
+pub use self::admin::diagnose;
+pub use self::admin::{Inspection, LockSummary, ServerInfo, Survey};
+use self::connect::{Connector, Topology, within};
+use self::connection::{Connection, Live};
+use self::errors::ConnectError;
+use self::home::Home;
 use self::keys::Keys;
-use self::link::{Link, Live};
+use self::order::Order;
 use self::replicas::Replicas;
-use self::route::Route;
-use self::scripts::{Ask, Scripts, Times};
-pub use self::servers::ServerInfo;
-use self::steps::Steps;
+use self::routing::Route;
+use self::scripts::{Action, Scripts, Times};
+use self::sender::{Steps, link_for};
+use self::subscriber::Subscriber;
 use self::tickets::Core;
-use self::trouble::Trouble;
-use self::wakeups::Wakeups;
 use super::{
     Backend, Claim, Claimed, Conversations, Finish, Finished, Issue, Issued, Listener, Step,
 };
+use tokio::runtime::Handle;
+
 use crate::config::RedisConfig;
 use crate::error::LockError;
 use crate::identity::{ClientId, ConversationId};
 use crate::ticket::TicketLock;
+use crate::time::Timestamp;
 
 /// Locks in Redis.
 ///
@@ -86,35 +92,48 @@ impl RedisLockStore {
     ///
     /// When dropped, the connections are closed.
     pub async fn connect(config: &RedisConfig) -> Result<Self, LockError> {
-        let store = Self::begin(config)?;
+        let store = Self::begin(config, None)?;
         store.first_outcome().await?;
         Ok(store)
     }
 
-    /// Begins to connect, without waiting for it. Needs a runtime.
-    pub(crate) fn begin(config: &RedisConfig) -> Result<Self, LockError> {
-        let connector = Arc::new(Connector::new(config)?);
-        let is_cluster = matches!(connector.place, Place::Cluster(_));
+    /// Begins to connect under this name, without waiting for it. Needs a
+    /// runtime.
+    pub(crate) fn begin(config: &RedisConfig, name: Option<&str>) -> Result<Self, LockError> {
+        config.validate()?;
+        let connector = Arc::new(Connector::new(config, name)?);
+        let is_cluster = matches!(connector.topology, Topology::Cluster(_));
         let keys = Keys::of(config);
         let publish = if is_cluster { "SPUBLISH" } else { "PUBLISH" };
         let scripts = Arc::new(Scripts::new(config, &keys, publish));
-        let route = Route::new(&connector, &scripts, config.connections.max(1));
+        let runtime = Handle::try_current()
+            .map_err(|_| LockError::config("a store on Redis has to be made in a tokio runtime"))?;
+        let connections = config.connections.max(1);
+        let route = Route::new(&connector, &scripts, connections, &runtime);
         let steps = Arc::new(Steps {
             keys,
             scripts,
             connector,
             route,
+            order: Order::default(),
+            indeterminate: Arc::default(),
+            home: Home::new(runtime),
         });
-        let wakeups = Wakeups::new(&steps);
+        let subscriber = Subscriber::new(&steps);
         let core = Arc::new(Core {
             steps,
-            wakeups,
-            doubts: Doubts::default(),
+            subscriber,
             replicas: Replicas::new(config.replicas),
         });
         let weak = Arc::downgrade(&core);
-        let give_back = move |id, owner| tickets::give_back(&weak, id, owner);
-        core.wakeups.give_back_with(Box::new(give_back));
+        let see_after = move |id, owner| tickets::on_unknown_turn(&weak, id, owner);
+        let subscriber = Arc::downgrade(&core.subscriber);
+        core.steps.home.on_end(move || {
+            if let Some(subscriber) = subscriber.upgrade() {
+                subscriber.has_ended();
+            }
+        });
+        core.subscriber.see_after_unknown_turns(Box::new(see_after));
         Ok(Self { core })
     }
 
@@ -124,21 +143,20 @@ impl RedisLockStore {
         let steps = &self.core.steps;
         let outcome = async {
             let links = steps.route.first_outcome().await?;
-            self.check(&links[0]).await
+            let live = links.iter().find_map(Connection::live);
+            self.check(live.ok_or_else(ConnectError::nobody_to_ask)?)
+                .await
         };
         // A lookup and a greeting, for each of several servers.
         let limit = 3 * steps.timeout();
         match tokio::time::timeout(limit, outcome).await {
-            Ok(outcome) => outcome.map_err(Trouble::into_error),
+            Ok(outcome) => outcome.map_err(ConnectError::into_error),
             Err(_) => Err(LockError::unavailable("no answer from Redis in time")),
         }
     }
 
     /// Whether the user may do everything.
-    async fn check(&self, link: &Link) -> Result<(), Trouble> {
-        let Some(mut live) = link.live() else {
-            return Err(Trouble::nobody_to_ask());
-        };
+    async fn check(&self, mut live: Live) -> Result<(), ConnectError> {
         let steps = &self.core.steps;
         let client = ClientId::random();
         let Ok(id) = ConversationId::new(format!("check-{client}")) else {
@@ -151,21 +169,21 @@ impl RedisLockStore {
         let answer = within(steps.timeout(), check.query_async(&mut live.connection)).await;
         let refusal = answer.and_then(|answer| {
             let refusal: String =
-                redis::from_redis_value(steps.scripts.answer(&Ask::Get, &key, answer))?;
+                redis::from_redis_value(steps.scripts.answer(&Action::Get, &id, answer))?;
             Ok(refusal)
         });
         match refusal {
             Ok(refusal) => {
                 if refusal.is_empty() {
-                    return self.check_by_hash(&key, &mut live).await;
+                    return self.check_by_hash(&id, &mut live).await;
                 }
-                Err(Trouble::lasting(format!(
+                Err(ConnectError::lasting(format!(
                     "Redis does not let this user do what is needed: {refusal}; docs/REDIS.md has \
                      the rights that it needs"
                 )))
             }
             Err(error) if error.is_cluster_error() => Ok(()),
-            Err(error) => Err(Trouble::connecting(
+            Err(error) => Err(ConnectError::connecting(
                 &steps.connector.any_node(),
                 false,
                 &error,
@@ -174,17 +192,21 @@ impl RedisLockStore {
     }
 
     /// Whether a script may be called as steps call it.
-    async fn check_by_hash(&self, key: &str, live: &mut Live) -> Result<(), Trouble> {
+    async fn check_by_hash(
+        &self,
+        id: &ConversationId,
+        live: &mut Live,
+    ) -> Result<(), ConnectError> {
         let steps = &self.core.steps;
         let delete = steps
             .scripts
-            .command(&Ask::Delete, key, false, &Times::NONE);
+            .command(&Action::Delete, id, false, &Times::NONE);
         let answer = within(steps.timeout(), delete.query_async(&mut live.connection)).await;
         let answer: redis::RedisResult<redis::Value> = answer;
         match answer {
-            Err(error) if error.to_string().contains("no permissions") => {
+            Err(error) if ConnectError::is_refusal(&error) => {
                 let node = steps.connector.any_node();
-                Err(Trouble::connecting(&node, false, &error))
+                Err(ConnectError::connecting(&node, false, &error))
             }
             // Whatever else may be is found out by the first step.
             _ => Ok(()),
@@ -193,21 +215,29 @@ impl RedisLockStore {
 
     /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
-        let links = self.core.steps.route.all_links();
-        links.iter().any(|links| links[0].live().is_some())
+        let servers = self.core.steps.route.all_links();
+        let mut all = servers.iter().flat_map(|links| links.iter());
+        all.any(Connection::is_live)
+    }
+
+    /// The clock of the server that has the conversation, as far as is known.
+    pub(crate) fn server_time(&self, id: &ConversationId) -> Timestamp {
+        let links = self.core.steps.route.links_for(id);
+        let unknown = Timestamp::default();
+        links.map_or(unknown, |links| link_for(&links, id).server_time())
     }
 }
 
 impl Drop for RedisLockStore {
     fn drop(&mut self) {
-        self.core.wakeups.stop();
+        self.core.subscriber.stop();
     }
 }
 
 impl fmt::Debug for RedisLockStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisLockStore")
-            .field("place", &self.core.steps.connector.place)
+            .field("topology", &self.core.steps.connector.topology)
             .field("connected", &self.is_connected())
             .finish_non_exhaustive()
     }
@@ -216,7 +246,7 @@ impl fmt::Debug for RedisLockStore {
 impl Backend for RedisLockStore {
     fn issue(&self, id: &ConversationId, issue: &Issue) -> Step<Issued> {
         let (core, id, issue) = (self.core.clone(), id.clone(), issue.clone());
-        Step::pending(async move { core.issue(&id, issue).await })
+        Step::timely(core.issue(id, issue))
     }
 
     fn claim(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
@@ -224,9 +254,20 @@ impl Backend for RedisLockStore {
         Step::pending(async move { core.claim(&id, claim).await })
     }
 
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        let (core, id, claim) = (self.core.clone(), id.clone(), claim.clone());
+        Step::pending(async move { core.advance(&id, claim).await })
+    }
+
+    /// Not where replicas have to acknowledge who is served, and not beside
+    /// instances of Rasa, which do not know of it.
+    fn hands_over(&self) -> bool {
+        self.core.replicas.is_none() && self.core.steps.scripts.are_lists()
+    }
+
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {
         let (core, id, finish) = (self.core.clone(), id.clone(), finish.clone());
-        Step::pending(async move { core.finish(&id, finish).await })
+        Step::pending(core.finish(id, finish))
     }
 
     fn get(&self, id: &ConversationId) -> Step<Option<TicketLock>> {
@@ -245,10 +286,10 @@ impl Backend for RedisLockStore {
     }
 
     fn list(&self) -> Conversations {
-        listing::list(self.core.steps.clone())
+        admin::list(self.core.steps.clone())
     }
 
     fn wake_ups(&self, client: ClientId, listener: Weak<dyn Listener>) {
-        self.core.wakeups.listen(client, &listener);
+        self.core.subscriber.listen(client, &listener);
     }
 }

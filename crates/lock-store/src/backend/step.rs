@@ -29,6 +29,9 @@ pub enum Step<T> {
     /// It is done when the future says so. The future may be dropped at any
     /// point; whether the step is then carried out is open.
     Pending(Reply<T>),
+    /// As `Pending`; and the backend itself sees to it that the answer comes
+    /// before its caller gives up: of an issue, within its wait timeout.
+    Timely(Reply<T>),
 }
 
 impl<T> Step<T> {
@@ -42,6 +45,11 @@ impl<T> Step<T> {
         Self::Pending(Box::pin(reply))
     }
 
+    /// An answer that has to be waited for, no longer than its caller waits.
+    pub fn timely(reply: impl Future<Output = Result<T, LockError>> + Send + 'static) -> Self {
+        Self::Timely(Box::pin(reply))
+    }
+
     /// Waits for the answer.
     ///
     /// # Cancel safety
@@ -50,7 +58,7 @@ impl<T> Step<T> {
     pub async fn resolve(self) -> Result<T, LockError> {
         match self {
             Self::Done(answer) => answer,
-            Self::Pending(reply) => reply.await,
+            Self::Pending(reply) | Self::Timely(reply) => reply.await,
         }
     }
 }
@@ -59,7 +67,7 @@ impl<T: fmt::Debug> fmt::Debug for Step<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done(answer) => f.debug_tuple("Done").field(answer).finish(),
-            Self::Pending(_) => f.write_str("Pending"),
+            Self::Pending(_) | Self::Timely(_) => f.write_str("Pending"),
         }
     }
 }

@@ -6,15 +6,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{Leaving, LockStore, check_lifetime};
-use crate::backend::{Issue, Issued, TicketName};
+use super::LockStore;
+use crate::backend::{Finish, Issue, Issued, TicketName};
+use crate::config::check_lifetime;
 use crate::error::LockError;
 use crate::identity::ConversationId;
 use crate::telemetry;
 use crate::ticket::TicketLock;
-use crate::wait::Call;
 
 impl LockStore {
     /// An empty lock for the conversation; nothing is stored.
@@ -47,7 +45,7 @@ impl LockStore {
     ) -> Result<Option<TicketLock>, LockError> {
         let id = ConversationId::new(conversation_id)?;
         let _operation = telemetry::operation("get");
-        self.shared.backend.get(&id).resolve().await
+        self.engine.backend.get(&id).resolve().await
     }
 
     /// Replaces what is stored for the lock's conversation. A lock without
@@ -55,7 +53,7 @@ impl LockStore {
     /// [`get_lock`](Self::get_lock): meant for repair, not for locking.
     pub async fn save_lock(&self, lock: &TicketLock) -> Result<(), LockError> {
         let _operation = telemetry::operation("put");
-        self.shared.backend.put(lock.clone()).resolve().await
+        self.engine.backend.put(lock.clone()).resolve().await
     }
 
     /// Deletes the lock: waiters learn that they are gone, the holder that it
@@ -63,7 +61,7 @@ impl LockStore {
     pub async fn delete_lock(&self, conversation_id: impl AsRef<str>) -> Result<bool, LockError> {
         let id = ConversationId::new(conversation_id)?;
         let _operation = telemetry::operation("delete");
-        self.shared.backend.delete(&id).resolve().await
+        self.engine.backend.delete(&id).resolve().await
     }
 
     /// The stored lock, or an empty one.
@@ -89,19 +87,11 @@ impl LockStore {
         lifetime: Duration,
     ) -> Result<u64, LockError> {
         check_lifetime(lifetime)?;
-        self.shared.check_open()?;
+        self.engine.check_open()?;
         let id = ConversationId::new(conversation_id)?;
-        let issue = Issue {
-            owner: None,
-            lifetime,
-            wait_timeout: lifetime,
-            claim_window: self.shared.timing.claim_window,
-            queue: true,
-            repeated: false,
-            asked: Instant::now().into_std(),
-        };
+        let issue = Issue::new(None, lifetime, self.engine.timing.claim_window);
         let _operation = telemetry::operation("issue");
-        match self.shared.backend.issue(&id, &issue).resolve().await? {
+        match self.engine.backend.issue(&id, &issue).resolve().await? {
             Issued::Served { number, .. } | Issued::Waiting { number, .. } => Ok(number),
             Issued::Taken => unreachable!("a request that queues is never told `Taken`"),
         }
@@ -136,12 +126,9 @@ impl LockStore {
 
     async fn finish(&self, id: ConversationId, ticket: TicketName) -> Result<(), LockError> {
         let _operation = telemetry::operation("finish");
-        let finished = self
-            .shared
-            .finish(&id, Leaving::named(ticket))
-            .resolve()
-            .await?;
-        self.shared.watch_promoted(&id, &finished, Call::CanBeLost);
+        let finish = Finish::new(ticket, self.engine.timing.claim_window);
+        let finished = self.engine.backend.finish(&id, &finish).resolve().await?;
+        self.engine.on_finished(&id, &finished);
         Ok(())
     }
 

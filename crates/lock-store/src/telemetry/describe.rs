@@ -45,8 +45,12 @@ pub fn describe_metrics() {
         "Tickets that this process found dead and dropped"
     );
     describe_counter!(
+        "lock_store_max_hold_total",
+        "Locks whose lease was extended no more, as max_hold was reached"
+    );
+    describe_counter!(
         "lock_store_wakeups_total",
-        "Looks of waiters at their tickets, by what made them look"
+        "Checks of waiters, by what made them check"
     );
     describe_counter!(
         "lock_store_reconnects_total",

@@ -172,7 +172,7 @@ pub(super) async fn repeated_steps_change_nothing_more(storage: Storage) {
 
 /// A client that is dead, or does only what it is told: it takes the steps of
 /// a ticket itself, and hears no wake-up.
-struct Ghost<'s> {
+pub(super) struct Ghost<'s> {
     store: &'s LockStore,
     client: ClientId,
     /// Of its tickets, as they are issued.
@@ -180,7 +180,7 @@ struct Ghost<'s> {
 }
 
 impl<'s> Ghost<'s> {
-    fn new(store: &'s LockStore, lifetime: Duration) -> Self {
+    pub(super) fn new(store: &'s LockStore, lifetime: Duration) -> Self {
         Self {
             store,
             client: ClientId::random(),
@@ -188,12 +188,12 @@ impl<'s> Ghost<'s> {
         }
     }
 
-    fn owner(&self, sequence: u64) -> Owner {
+    pub(super) fn owner(&self, sequence: u64) -> Owner {
         let client = self.client;
         Owner { client, sequence }
     }
 
-    async fn issue(&self, id: &str, sequence: u64) -> Issued {
+    pub(super) async fn issue(&self, id: &str, sequence: u64) -> Issued {
         self.ask(id, sequence, false).await
     }
 
@@ -201,38 +201,53 @@ impl<'s> Ghost<'s> {
         self.ask(id, sequence, true).await
     }
 
+    /// Hands the lock on to this ticket.
+    pub(super) async fn advance(&self, id: &str, sequence: u64) -> Claimed {
+        let claim = Claim::new(self.owner(sequence), 60 * SECOND, 60 * SECOND);
+        let answer = self.store.backend().advance(&conversation(id), &claim);
+        answer.resolve().await.unwrap()
+    }
+
+    /// Finishes the ticket with those that were handed over before it.
+    pub(super) async fn finish_with(
+        &self,
+        id: &str,
+        sequence: u64,
+        numbers: (u64, u64),
+    ) -> Finished {
+        let (first, number) = numbers;
+        let finish = Finish {
+            number: Some(number),
+            first_finished: Some(first),
+            ..Finish::new(TicketName::Owner(self.owner(sequence)), 60 * SECOND)
+        };
+        let answer = self.store.backend().finish(&conversation(id), &finish);
+        answer.resolve().await.unwrap()
+    }
+
     async fn ask(&self, id: &str, sequence: u64, repeated: bool) -> Issued {
         let issue = Issue {
-            owner: Some(self.owner(sequence)),
-            lifetime: self.lifetime,
             wait_timeout: 60 * SECOND,
-            claim_window: 60 * SECOND,
-            queue: true,
             repeated,
-            asked: Instant::now().into_std(),
+            ..Issue::new(Some(self.owner(sequence)), self.lifetime, 60 * SECOND)
         };
         let answer = self.store.backend().issue(&conversation(id), &issue);
         answer.resolve().await.unwrap()
     }
 
-    async fn claim(&self, id: &str, sequence: u64) -> Claimed {
+    pub(super) async fn claim(&self, id: &str, sequence: u64) -> Claimed {
         let claim = Claim {
-            owner: self.owner(sequence),
             number: None,
-            lifetime: 60 * SECOND,
-            claim_window: 60 * SECOND,
-            asked: Instant::now().into_std(),
+            ..Claim::new(self.owner(sequence), 60 * SECOND, 60 * SECOND)
         };
         let answer = self.store.backend().claim(&conversation(id), &claim);
         answer.resolve().await.unwrap()
     }
 
-    async fn finish(&self, id: &str, sequence: u64) -> Finished {
+    pub(super) async fn finish(&self, id: &str, sequence: u64) -> Finished {
         let finish = Finish {
-            ticket: TicketName::Owner(self.owner(sequence)),
             number: None,
-            patience: None,
-            claim_window: 60 * SECOND,
+            ..Finish::new(TicketName::Owner(self.owner(sequence)), 60 * SECOND)
         };
         let answer = self.store.backend().finish(&conversation(id), &finish);
         answer.resolve().await.unwrap()

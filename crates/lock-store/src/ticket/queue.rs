@@ -64,6 +64,10 @@ pub struct Changes {
     pub expired: Vec<Ticket>,
     /// Tickets that were dropped because their client never claimed one.
     pub abandoned: Vec<Ticket>,
+    /// Owners of waiting tickets of other clients than the one in `wake`, one of
+    /// each client: the first three that can be told check when the claim window
+    /// is over, in case that the client in `wake` is dead.
+    pub watch: Vec<Owner>,
 }
 
 impl TicketLock {
@@ -141,12 +145,14 @@ impl TicketLock {
             return self.issue_first(issue, now);
         }
         let ahead = self.tickets.len() as u64;
+        let behind = self.tickets.back().map(|last| last.fencing_token);
         let (number, token) = self.push(issue, TicketState::Waiting, now + issue.wait_timeout, now);
         Issued::Waiting {
             number,
             fencing_token: token,
             ahead,
             look_again: self.head_dies_in(now),
+            behind: behind.unwrap_or_default(),
         }
     }
 
@@ -173,11 +179,39 @@ impl TicketLock {
                 look_again: self.head_dies_in(now),
             };
         }
+        if changes.wake == Some(claim.owner) {
+            (changes.wake, changes.watch) = (None, Vec::new());
+        }
+        self.lease_to_head(claim, now)
+    }
+
+    /// Removes the tickets that were finished within one process, and claims
+    /// the next of that process, which its holder already has (rule 8).
+    ///
+    /// All tickets ahead of it must be of the same client; otherwise it is told
+    /// where it stands, like any other. If it is not there, nothing changes: the
+    /// finished ticket stays at the head until its lease ends or its
+    /// [`finish`](Self::finish) comes.
+    pub fn advance(&mut self, claim: &Claim, now: Timestamp, changes: &mut Changes) -> Claimed {
+        let Some(index) = self.position_of(TicketName::Owner(claim.owner)) else {
+            return Claimed::Gone;
+        };
+        let is_own = |ticket: &Ticket| {
+            let owner = ticket.owner;
+            owner.is_some_and(|owner| owner.client == claim.owner.client)
+        };
+        if !self.tickets.iter().take(index).all(is_own) {
+            return self.claim(claim, now, changes);
+        }
+        self.tickets.drain(..index);
+        self.lease_to_head(claim, now)
+    }
+
+    fn lease_to_head(&mut self, claim: &Claim, now: Timestamp) -> Claimed {
         let head = &mut self.tickets[0];
         head.state = TicketState::Claimed;
         head.lifetime = claim.lifetime;
         head.expires = now + claim.lifetime;
-        changes.wake = changes.wake.filter(|called| *called != claim.owner);
         Claimed::Served {
             number: head.number,
             fencing_token: head.fencing_token,
@@ -188,6 +222,7 @@ impl TicketLock {
     ///
     /// The caller deletes the lock when it [is empty](Self::is_empty).
     pub fn finish(&mut self, finish: &Finish, now: Timestamp, changes: &mut Changes) -> Finished {
+        self.drop_finished(finish);
         let index = self.position_of(finish.ticket);
         // Its own ticket goes first: a late release is no sign of death.
         let found = index.and_then(|index| self.tickets.remove(index)).is_some();
@@ -212,6 +247,7 @@ impl TicketLock {
             if !head.has_expired(now) {
                 if head.state == TicketState::Waiting {
                     changes.wake = promote(head, now, claim_window);
+                    changes.watch = changes.wake.map_or_else(Vec::new, |it| self.watchers(it));
                 }
                 return;
             }
@@ -232,6 +268,45 @@ impl TicketLock {
         }
     }
 
+    /// Drops the tickets at the head that their client finished before, handed
+    /// over within its process, and did not tell.
+    fn drop_finished(&mut self, finish: &Finish) {
+        let (Some(first), Some(number), TicketName::Owner(owner)) =
+            (finish.first_finished, finish.number, finish.ticket)
+        else {
+            return;
+        };
+        // A ticket of a later queue may have such a number, too. Each lock is
+        // handed over to a ticket of a higher sequence.
+        let is_before = |of: Owner| of.client == owner.client && of.sequence < owner.sequence;
+        let is_finished = |ticket: &Ticket| {
+            ticket.owner.is_some_and(is_before) && (first..number).contains(&ticket.number)
+        };
+        while self.tickets.front().is_some_and(is_finished) {
+            self.tickets.pop_front();
+        }
+    }
+
+    /// Who may find out that the head's owner, `called`, is dead: of the next few
+    /// tickets, some from further back, and the last. So it costs nearly the same
+    /// however many wait.
+    fn watchers(&self, called: Owner) -> Vec<Owner> {
+        let doubled = std::iter::successors(Some(16), |index| Some(index * 2));
+        let some = (1..=8).chain(doubled.take_while(|index| *index < self.tickets.len()));
+        let last = self.tickets.len().saturating_sub(1);
+        let mut found: Vec<Owner> = Vec::new();
+        for index in some.chain((last > 8).then_some(last)) {
+            let ticket = self.tickets.get(index);
+            if let Some(owner) = ticket.and_then(|ticket| ticket.owner)
+                && owner.client != called.client
+                && !found.iter().any(|known| known.client == owner.client)
+            {
+                found.push(owner);
+            }
+        }
+        found
+    }
+
     fn find_repeated(&self, issue: &Issue) -> Option<usize> {
         let owner = issue.owner.filter(|_| issue.repeated)?;
         self.position_of(TicketName::Owner(owner))
@@ -244,6 +319,10 @@ impl TicketLock {
         now: Timestamp,
         changes: &mut Changes,
     ) -> Issued {
+        let before = index
+            .checked_sub(1)
+            .and_then(|index| self.tickets.get(index));
+        let behind = before.map(|ticket| ticket.fencing_token);
         let ticket = &mut self.tickets[index];
         let (number, fencing_token) = (ticket.number, ticket.fencing_token);
         if index > 0 {
@@ -252,11 +331,15 @@ impl TicketLock {
                 fencing_token,
                 ahead: index as u64,
                 look_again: self.head_dies_in(now),
+                behind: behind.unwrap_or_default(),
             };
         }
         ticket.state = TicketState::Claimed;
+        ticket.lifetime = issue.lifetime;
         ticket.expires = now + issue.lifetime;
-        changes.wake = changes.wake.filter(|called| Some(*called) != issue.owner);
+        if changes.wake == issue.owner {
+            (changes.wake, changes.watch) = (None, Vec::new());
+        }
         Issued::Served {
             number,
             fencing_token,
@@ -272,6 +355,7 @@ impl TicketLock {
     ) -> (u64, FencingToken) {
         let number = self.tickets.back().map_or(0, |last| last.number + 1);
         self.last_token = self.last_token.next(now.as_micros());
+        self.last_token = self.last_token.max(issue.least_token.unwrap_or_default());
         self.tickets.push_back(Ticket {
             number,
             expires,

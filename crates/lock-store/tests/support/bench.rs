@@ -41,6 +41,7 @@ impl Bench {
             claim_window: Duration::from_secs(60),
             queue: true,
             repeated: false,
+            least_token: None,
             asked: Instant::now(),
         }
     }
@@ -55,11 +56,12 @@ impl Bench {
 
     pub async fn claim(&self, sequence: u64, number: u64) -> Claimed {
         let claim = Claim {
-            owner: Self::owner(sequence),
             number: Some(number),
-            lifetime: Duration::from_secs(600),
-            claim_window: Duration::from_secs(60),
-            asked: Instant::now(),
+            ..Claim::new(
+                Self::owner(sequence),
+                Duration::from_secs(600),
+                Duration::from_secs(60),
+            )
         };
         self.backend
             .claim(&self.id, &claim)
@@ -70,10 +72,8 @@ impl Bench {
 
     pub async fn finish(&self, ticket: TicketName, number: Option<u64>) -> Finished {
         let finish = Finish {
-            ticket,
             number,
-            claim_window: Duration::from_secs(60),
-            patience: None,
+            ..Finish::new(ticket, Duration::from_secs(60))
         };
         self.backend
             .finish(&self.id, &finish)

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::future::IntoFuture as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
@@ -220,6 +221,11 @@ pub async fn obey() {
                 work(&store, Path::new(folder), tasks, rounds).await;
                 tell("worked");
             }
+            ["line", folder, tickets, rounds] => {
+                let (tickets, rounds) = (tickets.parse().unwrap(), rounds.parse().unwrap());
+                work_in_line(&store, Path::new(folder), tickets, rounds).await;
+                tell("worked");
+            }
             [order @ ("lock" | "keep"), id, lifetime] => {
                 let lifetime = Duration::from_millis(lifetime.parse().unwrap());
                 let request = store.lock(id).lifetime(lifetime).wait_timeout(FOR_EVER);
@@ -285,6 +291,32 @@ async fn work(store: &LockStore, folder: &Path, tasks: usize, rounds: usize) {
     }
     while let Some(done) = all.join_next().await {
         done.unwrap();
+    }
+}
+
+/// Takes several tickets in a row, so that most of them are handed over within
+/// this process, and uses each in its own task.
+async fn work_in_line(store: &LockStore, folder: &Path, tickets: usize, rounds: usize) {
+    for _ in 0..rounds {
+        let requests = (0..tickets).map(|_| {
+            let request = store.take_ticket("a").wait_timeout(FOR_EVER);
+            request.into_future()
+        });
+        let places = futures_util::future::try_join_all(requests).await.unwrap();
+        let mut all = tokio::task::JoinSet::new();
+        for (at, place) in places.into_iter().enumerate() {
+            let folder = folder.to_owned();
+            all.spawn(async move {
+                let guard = place.wait().await.unwrap();
+                critical_section(&folder, guard.fencing_token().get());
+                if at % 3 == 0 {
+                    drop(guard);
+                } else {
+                    guard.release().await.unwrap();
+                }
+            });
+        }
+        all.join_all().await;
     }
 }
 

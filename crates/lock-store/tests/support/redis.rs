@@ -61,6 +61,7 @@ pub fn config(redis: RedisConfig, timing: Timing) -> LockStoreConfig {
         store_type: StoreType::Redis,
         timing,
         redis,
+        ..LockStoreConfig::default()
     }
 }
 
@@ -127,8 +128,8 @@ pub mod command_of {
 
     /// The beginning of its element ends so.
     pub const ISSUE: &str = " 61000000 61000000 0 \r\n";
-    /// Its lifetime and the claim window.
-    pub const CLAIM: &str = "\r\n61000000\r\n$7\r\n5000000\r\n";
+    /// Its lifetime, and a moment after that.
+    pub const CLAIM: &str = "\r\n61000000\r\n$16\r\n";
     /// An owner, with the space that ends it, and the claim window.
     pub const FINISH: &str = " \r\n$7\r\n5000000\r\n";
     /// The finish of a ticket that nobody waits behind, if that is known.

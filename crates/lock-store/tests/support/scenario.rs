@@ -52,6 +52,7 @@ pub async fn everything() {
             claim_window: 5 * SECOND,
             queue: true,
             repeated: false,
+            least_token: None,
             asked: Instant::now().into_std(),
         };
         one.backend().issue(&id, &issue).resolve().await.unwrap();

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use lock_store::{
@@ -21,7 +22,9 @@ struct Inner {
     memory: Arc<InMemoryLockStore>,
     issues: Gate,
     claims: Gate,
+    advances: Gate,
     finishes: Gate,
+    hands_over: AtomicBool,
     pushes: Arc<Pushes>,
     ears: Mutex<Vec<Arc<Ear>>>,
     last_owner: Mutex<Option<Owner>>,
@@ -42,6 +45,15 @@ impl Slow {
 
     pub fn claims(&self) -> &Gate {
         &self.0.claims
+    }
+
+    pub fn advances(&self) -> &Gate {
+        &self.0.advances
+    }
+
+    /// From now on a store may hand a lock on before the storage knows.
+    pub fn hand_over(&self) {
+        self.0.hands_over.store(true, Ordering::SeqCst);
     }
 
     pub fn finishes(&self) -> &Gate {
@@ -285,6 +297,21 @@ impl Backend for Slow {
             };
             slow.claims().pass(step).await
         })
+    }
+
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        let (slow, id, mut claim) = (self.clone(), id.clone(), claim.clone());
+        Step::pending(async move {
+            let step = || {
+                claim.asked = Instant::now().into_std();
+                slow.memory().advance(&id, &claim)
+            };
+            slow.advances().pass(step).await
+        })
+    }
+
+    fn hands_over(&self) -> bool {
+        self.0.hands_over.load(Ordering::SeqCst)
     }
 
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {

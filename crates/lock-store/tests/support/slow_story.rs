@@ -48,6 +48,7 @@ pub async fn stranger(slow: &Slow, lifetime: Duration) -> Owner {
         claim_window: 5 * SECOND,
         queue: true,
         repeated: false,
+        least_token: None,
         asked: Instant::now().into_std(),
     };
     slow.memory().issue(&id(), &issue).resolve().await.unwrap();
@@ -56,11 +57,8 @@ pub async fn stranger(slow: &Slow, lifetime: Duration) -> Owner {
 
 pub async fn extend_of(slow: &Slow, owner: Owner, lifetime: Duration) {
     let claim = Claim {
-        owner,
         number: None,
-        lifetime,
-        claim_window: 5 * SECOND,
-        asked: Instant::now().into_std(),
+        ..Claim::new(owner, lifetime, 5 * SECOND)
     };
     slow.memory().claim(&id(), &claim).resolve().await.unwrap();
 }

@@ -69,3 +69,10 @@ pub fn with_password(redis: RedisConfig, password: &str) -> RedisConfig {
         ..redis
     }
 }
+
+/// Whether the text of an error has this number, as a word.
+pub fn says_number(error: &LockError, number: usize) -> bool {
+    let text = error.to_string();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.any(|found| found == number.to_string())
+}

@@ -128,6 +128,16 @@ impl Table {
                 },
             );
         }
+        for owner in changes.watch {
+            self.tell(
+                owner.client,
+                WakeUp::Watch {
+                    conversation: id.clone(),
+                    owner,
+                    after: Duration::from_secs(5),
+                },
+            );
+        }
         Ok(result)
     }
 
@@ -188,6 +198,17 @@ impl Backend for Table {
         self.step(id, move |lock, now, changes| {
             lock.claim(&claim, now, changes)
         })
+    }
+
+    fn advance(&self, id: &ConversationId, claim: &Claim) -> Step<Claimed> {
+        let claim = claim.clone();
+        self.step(id, move |lock, now, changes| {
+            lock.advance(&claim, now, changes)
+        })
+    }
+
+    fn hands_over(&self) -> bool {
+        true
     }
 
     fn finish(&self, id: &ConversationId, finish: &Finish) -> Step<Finished> {

@@ -81,6 +81,9 @@ pub struct Walk {
     story: Vec<String>,
     pub deaths: usize,
     pub abandoned: usize,
+    /// Advances that removed finished tickets, and finishes that did.
+    pub advanced: usize,
+    pub finished_with: usize,
 }
 
 impl Walk {
@@ -130,6 +133,8 @@ impl Walk {
             story: Vec::new(),
             deaths: 0,
             abandoned: 0,
+            advanced: 0,
+            finished_with: 0,
         }
     }
 
@@ -155,6 +160,7 @@ impl Walk {
                 backend.issue(id, &issue).resolve().await.map(Told::from)
             }
             Step::Claim(claim) => backend.claim(id, claim).resolve().await.map(Told::from),
+            Step::Advance(claim) => backend.advance(id, claim).resolve().await.map(Told::from),
             Step::Finish(finish) => backend
                 .finish(id, finish)
                 .resolve()
@@ -245,6 +251,17 @@ impl Walk {
         };
         self.deaths += matching.expired.len();
         self.abandoned += matching.abandoned.len();
+        let left = self.reference.tickets().len().saturating_sub(stored.len());
+        match (&step, told) {
+            (Step::Advance(_), Told::Served { .. }) if left > 0 => self.advanced += 1,
+            (Step::Finish(finish), Told::Finished(finished))
+                if finish.first_finished.is_some() && finished.found =>
+            {
+                let dropped = matching.expired.len() + matching.abandoned.len();
+                self.finished_with += usize::from(left > 1 + dropped);
+            }
+            _ => {}
+        }
         let before = self.reference.last_token();
         self.reference = TicketLock::resumed(self.id.clone(), stored.into(), before);
         self.key_ends = key_ends;

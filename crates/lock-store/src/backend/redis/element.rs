@@ -15,7 +15,7 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn owner_text(owner: Option<Owner>) -> String {
+fn owner_text(owner: Option<Owner>) -> String {
     owner.map_or_else(|| NO_OWNER.to_owned(), |owner| owner.to_string())
 }
 
@@ -34,6 +34,12 @@ pub(super) fn write(ticket: &Ticket) -> String {
         ticket.fencing_token,
         ticket.expires.as_micros(),
     )
+}
+
+/// The element of a ticket that was served in an empty queue, to the letter.
+pub(super) fn uncontended(owner: Owner, lifetime: Duration, token: FencingToken) -> String {
+    let lifetime = micros(lifetime);
+    format!("{owner} {lifetime} {lifetime} 0 {token} {token} C")
 }
 
 /// Reads a ticket; `None` if it is damaged.

@@ -1,6 +1,7 @@
 //! The names in Redis: keys, channels, and slots of a cluster.
 
-use std::fmt;
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
 
 use crc::{CRC_16_XMODEM, Crc};
 
@@ -99,14 +100,32 @@ impl Keys {
     }
 
     pub(super) fn queue(&self, id: &ConversationId) -> String {
-        let mut key = String::with_capacity(self.queues.len() + id.as_str().len() + 8);
-        key.push_str(&self.queues);
-        if self.tagged {
-            key.push_str(&Tag::of(id).to_string());
-            key.push(':');
-        }
-        key.push_str(id.as_str());
+        let mut key = String::new();
+        self.with_queue(id, |text| key.push_str(text));
         key
+    }
+
+    /// Lends the key of a queue, without an allocation of its own.
+    pub(super) fn with_queue(&self, id: &ConversationId, lend: impl FnOnce(&str)) {
+        with_text(|text| {
+            text.push_str(&self.queues);
+            if self.tagged {
+                let _ = write!(text, "{}:", Tag::of(id));
+            }
+            text.push_str(id.as_str());
+            lend(text);
+        });
+    }
+
+    /// Lends what the channels of a conversation begin with: a client follows.
+    pub(super) fn with_channels(&self, id: &ConversationId, lend: impl FnOnce(&str)) {
+        if !self.tagged {
+            return lend(&self.channels);
+        }
+        with_text(|text| {
+            let _ = write!(text, "{}{}:", self.channels, Tag::of(id));
+            lend(text);
+        });
     }
 
     /// The pattern of all queues, for `SCAN`. A prefix has no special
@@ -158,16 +177,17 @@ impl Keys {
     pub(super) fn who_listens(&self) -> &'static str {
         if self.tagged { "SHARDNUMSUB" } else { "NUMSUB" }
     }
+}
 
-    /// The begin of a client's channel, as an expression in Lua.
-    pub(super) fn channel_in_lua(&self) -> String {
-        let channels = &self.channels;
-        if self.tagged {
-            format!("'{channels}' .. string.match(key, '{{%d+}}') .. ':'")
-        } else {
-            format!("'{channels}'")
-        }
+/// Lends an empty text that is used again and again.
+fn with_text(lend: impl FnOnce(&mut String)) {
+    thread_local! {
+        static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
     }
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        lend(text);
+    });
 }
 
 #[cfg(test)]

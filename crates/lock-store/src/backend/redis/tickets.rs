@@ -8,12 +8,13 @@ use redis::Value;
 use tokio::time::Instant;
 
 use super::connect::within;
-use super::doubts::Doubts;
 use super::element;
+use super::order;
 use super::replicas::Replicas;
-use super::scripts::{self, Answer, Ask};
-use super::steps::Steps;
-use super::wakeups::Wakeups;
+use super::replies::{self, Answer};
+use super::scripts::Action;
+use super::sender::{Steps, strange_reply};
+use super::subscriber::Subscriber;
 use crate::backend::{Claim, Claimed, Finish, Finished, Issue, Issued, TicketName};
 use crate::config::DEFAULT_CLAIM_WINDOW;
 use crate::error::LockError;
@@ -27,87 +28,86 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the steps need, besides a connection.
 pub(super) struct Core {
     pub(super) steps: Arc<Steps>,
-    pub(super) wakeups: Arc<Wakeups>,
-    pub(super) doubts: Doubts,
+    pub(super) subscriber: Arc<Subscriber>,
     pub(super) replicas: Option<Replicas>,
 }
 
 impl Core {
+    /// Mostly the answer of the script is all that there is to do; what else may
+    /// be has its own box, so that this future is small.
     pub(super) async fn issue(
         self: Arc<Self>,
-        id: &ConversationId,
+        id: ConversationId,
         issue: Issue,
     ) -> Result<Issued, LockError> {
-        let asked = Instant::from_std(issue.asked);
         let timeout = self.steps.timeout();
-        // Whoever does not queue does not wait, either.
-        let patience = match issue.wait_timeout {
+        // A caller that does not queue does not wait, either.
+        let wait = match issue.wait_timeout {
             Duration::ZERO => timeout,
             wait if issue.queue => wait,
             wait => wait.min(timeout),
         };
-        let limit = asked + patience;
-        self.wakeups.answer_within(issue.claim_window);
-        let claim_window = issue.claim_window;
-        let mut watch = self.doubts.watch(issue.owner);
-        let ask = Ask::Issue(issue);
-        let done = self
-            .steps
-            .run(id, &ask, limit, |generation, until| {
-                watch.asked(generation, until);
-            })
-            .await?;
-        watch.answered(done.generation);
-        // Where it is no list nothing can be removed from it without a script.
-        let is_list = self.steps.scripts.are_lists();
-        let was_alone = is_list && scripts::was_alone(&done.reply);
-        let answer = scripts::read_issue(done.reply).ok_or_else(|| strange_reply(id))?;
-        let Ask::Issue(issue) = ask else {
-            return Ok(answer.of);
-        };
-        let issued = told(id, answer);
-        let Some(owner) = issue.owner else {
-            return Ok(issued);
-        };
-        let claim = |number| Claim {
-            owner,
-            number: Some(number),
-            lifetime: issue.lifetime,
-            claim_window: issue.claim_window,
+        let limit = Instant::from_std(issue.asked) + wait;
+        self.subscriber.answer_within(issue.claim_window);
+        let lease = issue.owner.map(|owner| Claim {
             asked: issue.asked,
-        };
-        if matches!(issued, Issued::Served { .. }) {
-            self.wakeups.hear_soon(id);
+            ..Claim::new(owner, issue.lifetime, issue.claim_window)
+        });
+        let request = self.steps.request(&id, Action::Issue(issue), limit);
+        let done = order::issue(&self.steps, request).await?;
+        let answer = replies::read_issue(done.reply).ok_or_else(|| strange_reply(&id))?;
+        let issued = told(&id, answer);
+        let is_all = self.replicas.is_none() && self.steps.route.can_gather();
+        match lease {
+            Some(lease) if !is_all => Box::pin(self.settle(id, issued, lease, limit)).await,
+            _ => Ok(issued),
         }
+    }
+
+    /// What else has to be done for a ticket that was issued: replicas have to
+    /// have it, or in a cluster its call must be heard.
+    async fn settle(
+        self: Arc<Self>,
+        id: ConversationId,
+        issued: Issued,
+        lease: Claim,
+        limit: Instant,
+    ) -> Result<Issued, LockError> {
         match issued {
-            Issued::Served { fencing_token, .. } if was_alone && self.replicas.is_none() => {
-                let lifetime = issue.lifetime;
-                self.wakeups.alone.served(owner, lifetime, fencing_token);
-            }
             Issued::Served { number, .. } => {
+                self.subscriber.subscribe_soon(&id);
                 // In time for the caller to be told what is missing.
                 let now = Instant::now();
                 let by = now + limit.saturating_duration_since(now) * 3 / 4;
-                if let Err(error) = self.replicated(id, claim(number), by).await {
-                    let ticket = TicketName::Owner(owner);
-                    self.leave(id, ticket, issue.claim_window).await;
+                let (ticket, claim_window) = (TicketName::Owner(lease.owner), lease.claim_window);
+                let claim = Claim {
+                    number: Some(number),
+                    ..lease
+                };
+                if let Err(error) = self.replicated(&id, claim, by).await {
+                    self.leave(&id, ticket, claim_window).await;
                     return Err(error);
                 }
             }
             Issued::Waiting {
                 number,
                 fencing_token,
+                behind,
                 ..
             } => {
-                // Its turn may come meanwhile; and whoever gives up soon is to
-                // know that its ticket was there.
+                // Its turn may come meanwhile; and a caller that gives up soon
+                // is to know that its ticket was there.
                 let now = Instant::now();
                 let left = limit.saturating_duration_since(now);
-                let heard_by = now + (claim_window / 3).min(left / 2);
-                if self.wakeups.hear(id, heard_by).await {
+                let subscribed_by = now + (lease.claim_window / 3).min(left / 2);
+                if self.subscriber.subscribed(&id, subscribed_by).await {
                     // Its turn may have come before its call could be heard.
-                    let claimed = self.claim(id, claim(number)).await?;
-                    return Ok(as_issued(claimed, number, fencing_token));
+                    let claim = Claim {
+                        number: Some(number),
+                        ..lease
+                    };
+                    let claimed = self.claim(&id, claim).await?;
+                    return Ok(as_issued(claimed, number, fencing_token, behind));
                 }
             }
             Issued::Taken => {}
@@ -120,16 +120,37 @@ impl Core {
         id: &ConversationId,
         claim: Claim,
     ) -> Result<Claimed, LockError> {
-        self.wakeups.alone.take(claim.owner);
-        let limit = Instant::now() + self.steps.timeout().min(claim.lifetime);
-        let ask = Ask::Claim(claim);
-        let done = self.steps.run(id, &ask, limit, |_, _| ()).await?;
-        let answer = scripts::read_claim(done.reply).ok_or_else(|| strange_reply(id))?;
-        let claimed = told(id, answer);
-        if let (Claimed::Served { .. }, Ask::Claim(claim)) = (claimed, ask) {
-            self.replicated(id, claim, limit).await?;
+        let limit = self.steps.limit_of(&claim);
+        let again = self.replicas.as_ref().filter(|_| !claim.extends);
+        let again = again.map(|replicas| (replicas, claim.clone()));
+        let claimed = self.lease(id, Action::Claim(claim), limit).await?;
+        if let (Claimed::Served { .. }, Some((replicas, claim))) = (claimed, again) {
+            replicas.have(&self.steps, id, claim, limit).await?;
         }
         Ok(claimed)
+    }
+
+    pub(super) async fn advance(
+        &self,
+        id: &ConversationId,
+        claim: Claim,
+    ) -> Result<Claimed, LockError> {
+        let limit = self.steps.limit_of(&claim);
+        self.lease(id, Action::Advance(claim), limit).await
+    }
+
+    async fn lease(
+        &self,
+        id: &ConversationId,
+        action: Action,
+        limit: Instant,
+    ) -> Result<Claimed, LockError> {
+        let done = self
+            .steps
+            .send(self.steps.request(id, action, limit))
+            .await?;
+        let answer = replies::read_claim(done.reply).ok_or_else(|| strange_reply(id))?;
+        Ok(told(id, answer))
     }
 
     /// An acquisition counts when enough replicas have it, by then.
@@ -147,51 +168,96 @@ impl Core {
 
     /// Gives a ticket back that does not count.
     async fn leave(&self, id: &ConversationId, ticket: TicketName, claim_window: Duration) {
-        let ask = Ask::Finish(Finish {
-            ticket,
-            number: None,
-            claim_window,
-            patience: None,
-        });
+        let finish = Finish::new(ticket, claim_window);
         let limit = Instant::now() + self.steps.timeout();
-        if let Err(error) = self.finish_once(id, &ask, limit).await {
+        if let Err(error) = self.finish_once(id, &finish, limit).await {
             telemetry::release_failed(id, &error);
         }
     }
 
+    /// As [`issue`](Self::issue): mostly one step is all.
     pub(super) async fn finish(
-        self: &Arc<Self>,
-        id: &ConversationId,
+        self: Arc<Self>,
+        id: ConversationId,
         finish: Finish,
     ) -> Result<Finished, LockError> {
-        let limit = Instant::now() + finish.patience.unwrap_or(self.steps.timeout());
+        let least = self.steps.time_for(finish.claim_window);
+        let limit = Instant::now() + finish.patience.unwrap_or(least).max(least);
         let TicketName::Owner(owner) = finish.ticket else {
-            let ask = Ask::Finish(finish);
-            return Ok(self.finish_once(id, &ask, limit).await?.0);
+            return Ok(Box::pin(self.finish_once(&id, &finish, limit)).await?.0);
+        };
+        let element = self.uncontended(owner, &finish);
+        let mut in_doubt = false;
+        if let Some(element) = element {
+            let request = self.steps.request(&id, Action::Leave(element), limit);
+            let done = self.steps.send(request).await?;
+            if !matches!(done.reply, Value::Int(0)) {
+                telemetry::deleted(&id);
+                let finished = Finished {
+                    found: true,
+                    in_doubt: false,
+                    next: None,
+                };
+                if !self.steps.indeterminate.has(owner) {
+                    return Ok(finished);
+                }
+                let finishing = self.finish_repeats(id, owner, finish, done.generation);
+                return Box::pin(finishing).await.map(|()| finished);
+            }
+            in_doubt = done.repeated;
+        }
+        Box::pin(self.finish_by_script(id, owner, finish, limit, in_doubt)).await
+    }
+
+    async fn finish_by_script(
+        self: Arc<Self>,
+        id: ConversationId,
+        owner: Owner,
+        finish: Finish,
+        limit: Instant,
+        in_doubt: bool,
+    ) -> Result<Finished, LockError> {
+        let (mut finished, generation) = self.finish_once(&id, &finish, limit).await?;
+        if in_doubt && !finished.found {
+            (finished.found, finished.in_doubt) = (true, true);
+        }
+        self.finish_repeats(id, owner, finish, generation).await?;
+        Ok(finished)
+    }
+
+    /// The ticket was given back over that connection. If it may still be issued
+    /// over another one, it is given back again.
+    async fn finish_repeats(
+        self: Arc<Self>,
+        id: ConversationId,
+        owner: Owner,
+        finish: Finish,
+        generation: u64,
+    ) -> Result<(), LockError> {
+        let Some(until) = self.steps.indeterminate.until(owner, generation) else {
+            self.steps.indeterminate.forget(owner);
+            return Ok(());
         };
         let is_awaited = finish.patience.is_none();
-        let (finished, generation) = match self.leave_alone(id, owner, limit).await? {
-            Leaving::Left(finished, generation) => (finished, generation),
-            Leaving::IsThere { in_doubt } => {
-                let ask = Ask::Finish(finish.clone());
-                let (mut finished, generation) = self.finish_once(id, &ask, limit).await?;
-                if in_doubt && !finished.found {
-                    (finished.found, finished.in_doubt) = (true, true);
-                }
-                (finished, generation)
-            }
-        };
-        let Some(until) = self.doubts.until(owner, generation) else {
-            self.doubts.forget(owner);
-            return Ok(finished);
-        };
-        let again = self.clone().finish_until(until, id.clone(), owner, finish);
+        let again = self.clone().finish_until(until, id, owner, finish);
         if is_awaited {
-            tokio::spawn(again);
+            self.steps.home.runtime.spawn(again);
         } else {
             again.await;
         }
-        Ok(finished)
+        Ok(())
+    }
+
+    /// The element of a ticket that was served in an empty queue and has not
+    /// changed since, as far as is known. `LREM` costs the server a quarter of
+    /// the script, and calls no owner; so the first ticket that comes behind it
+    /// changes the element, and then it is not found.
+    fn uncontended(&self, owner: Owner, finish: &Finish) -> Option<String> {
+        let ticket = finish.uncontended?;
+        let is_usable = self.steps.scripts.are_lists()
+            && self.replicas.is_none()
+            && !self.subscriber.followed.take(owner);
+        is_usable.then(|| element::uncontended(owner, ticket.lifetime, ticket.fencing_token))
     }
 
     /// Gives a ticket back again and again, as long as it may still be issued.
@@ -202,51 +268,35 @@ impl Core {
         owner: Owner,
         finish: Finish,
     ) {
-        let ask = Ask::Finish(finish);
+        // One that was issued once more has another number.
+        let finish = Finish {
+            number: None,
+            first_finished: None,
+            uncontended: None,
+            ..finish
+        };
         while Instant::now() < until {
             tokio::time::sleep_until(until.min(Instant::now() + AGAIN)).await;
             let limit = until + self.steps.timeout();
-            if let Err(error) = self.finish_once(&id, &ask, limit).await {
+            if let Err(error) = self.finish_once(&id, &finish, limit).await {
                 telemetry::release_failed(&id, &error);
                 break;
             }
         }
-        self.doubts.forget(owner);
-    }
-
-    /// Gives a ticket back that nobody waits behind, if it is such a one.
-    async fn leave_alone(
-        &self,
-        id: &ConversationId,
-        owner: Owner,
-        limit: Instant,
-    ) -> Result<Leaving, LockError> {
-        let Some(element) = self.wakeups.alone.take(owner) else {
-            return Ok(Leaving::IsThere { in_doubt: false });
-        };
-        let ask = Ask::Leave(element);
-        let done = self.steps.run(id, &ask, limit, |_, _| ()).await?;
-        if !matches!(done.reply, Value::Int(1)) {
-            let in_doubt = done.repeated;
-            return Ok(Leaving::IsThere { in_doubt });
-        }
-        telemetry::deleted(id);
-        let finished = Finished {
-            found: true,
-            in_doubt: false,
-            next: None,
-        };
-        Ok(Leaving::Left(finished, done.generation))
+        self.steps.indeterminate.forget(owner);
     }
 
     async fn finish_once(
         &self,
         id: &ConversationId,
-        ask: &Ask,
+        finish: &Finish,
         limit: Instant,
     ) -> Result<(Finished, u64), LockError> {
-        let done = self.steps.run(id, ask, limit, |_, _| ()).await?;
-        let answer = scripts::read_finish(done.reply).ok_or_else(|| strange_reply(id))?;
+        let request = self
+            .steps
+            .request(id, Action::Finish(finish.clone()), limit);
+        let done = self.steps.send(request).await?;
+        let answer = replies::read_finish(done.reply).ok_or_else(|| strange_reply(id))?;
         let (mut finished, is_empty) = told(id, answer);
         if is_empty && finished.found {
             telemetry::deleted(id);
@@ -281,7 +331,10 @@ impl Core {
 
     pub(super) async fn get(&self, id: &ConversationId) -> Result<Option<TicketLock>, LockError> {
         let limit = Instant::now() + self.steps.timeout();
-        let done = self.steps.run(id, &Ask::Get, limit, |_, _| ()).await?;
+        let done = self
+            .steps
+            .send(self.steps.request(id, Action::Get, limit))
+            .await?;
         let elements: Vec<Vec<u8>> =
             redis::from_redis_value(done.reply).map_err(|_| strange_reply(id))?;
         if elements.is_empty() {
@@ -294,34 +347,31 @@ impl Core {
     pub(super) async fn put(&self, lock: &TicketLock) -> Result<(), LockError> {
         let id = lock.conversation_id();
         let limit = Instant::now() + self.steps.timeout();
-        let ask = Ask::Put {
+        let action = Action::Put {
             claim_window: DEFAULT_CLAIM_WINDOW,
             elements: lock.tickets().map(element::write).collect(),
         };
-        let done = self.steps.run(id, &ask, limit, |_, _| ()).await?;
-        let changes = scripts::read_put(done.reply).ok_or_else(|| strange_reply(id))?;
+        let done = self
+            .steps
+            .send(self.steps.request(id, action, limit))
+            .await?;
+        let changes = replies::read_put(done.reply).ok_or_else(|| strange_reply(id))?;
         told(id, Answer { of: (), changes });
         Ok(())
     }
 
     pub(super) async fn delete(&self, id: &ConversationId) -> Result<bool, LockError> {
         let limit = Instant::now() + self.steps.timeout();
-        let done = self.steps.run(id, &Ask::Delete, limit, |_, _| ()).await?;
+        let done = self
+            .steps
+            .send(self.steps.request(id, Action::Delete, limit))
+            .await?;
         let found = matches!(done.reply, Value::Int(1));
         if found {
             telemetry::deleted(id);
         }
         Ok(found || done.repeated)
     }
-}
-
-/// What became of a ticket that may be alone.
-enum Leaving {
-    /// It was, and over which connection it left.
-    Left(Finished, u64),
-    /// It was not, or is not as it was: the script sees to it. It may have been
-    /// removed by an attempt that had no answer.
-    IsThere { in_doubt: bool },
 }
 
 /// Reports what a step did to others.
@@ -336,12 +386,12 @@ fn told<T>(id: &ConversationId, answer: Answer<T>) -> T {
     of
 }
 
-pub(super) fn strange_reply(id: &ConversationId) -> LockError {
-    LockError::unavailable("Redis answered a script of ours with something else")
-        .for_conversation(id)
-}
-
-fn as_issued(claimed: Claimed, number: u64, fencing_token: FencingToken) -> Issued {
+fn as_issued(
+    claimed: Claimed,
+    number: u64,
+    fencing_token: FencingToken,
+    behind: FencingToken,
+) -> Issued {
     match claimed {
         Claimed::Served {
             number,
@@ -355,6 +405,7 @@ fn as_issued(claimed: Claimed, number: u64, fencing_token: FencingToken) -> Issu
             fencing_token,
             ahead,
             look_again,
+            behind,
         },
         // It went while we subscribed: looking finds that out at once.
         Claimed::Gone => Issued::Waiting {
@@ -362,19 +413,39 @@ fn as_issued(claimed: Claimed, number: u64, fencing_token: FencingToken) -> Issu
             fencing_token,
             ahead: 0,
             look_again: Duration::ZERO,
+            behind,
         },
     }
 }
 
-/// A call for a ticket that nobody here waits for. If its request was given up,
-/// it was done all the same; else the call comes late, and its owner has given
-/// the ticket back by now, or is about to.
-pub(super) fn give_back(core: &Weak<Core>, id: ConversationId, owner: Owner) {
-    let Some(core) = core.upgrade().filter(|core| core.doubts.has(owner)) else {
+/// A call for a ticket that has no waiter here.
+///
+/// Its caller may not have noticed yet that it was issued, because its executor
+/// is busy: then the ticket is claimed for it. Or its request was given up, and
+/// done all the same: then the ticket is given back.
+pub(super) fn on_unknown_turn(core: &Weak<Core>, id: ConversationId, owner: Owner) {
+    let Some(core) = core.upgrade() else {
         return;
     };
-    tokio::spawn(async move {
-        let ticket = TicketName::Owner(owner);
-        core.leave(&id, ticket, DEFAULT_CLAIM_WINDOW).await;
-    });
+    let runtime = core.steps.home.runtime.clone();
+    if let Some(asked) = core.steps.order.asked(&id, owner) {
+        runtime.spawn(async move {
+            let claim = Claim {
+                owner,
+                number: None,
+                lifetime: asked.lifetime,
+                claim_window: asked.claim_window,
+                extends: false,
+                asked: Instant::now().into_std(),
+            };
+            if let Err(error) = core.claim(&id, claim).await {
+                telemetry::look_failed(&id, &error);
+            }
+        });
+    } else if core.steps.indeterminate.has(owner) {
+        runtime.spawn(async move {
+            let ticket = TicketName::Owner(owner);
+            core.leave(&id, ticket, DEFAULT_CLAIM_WINDOW).await;
+        });
+    }
 }

@@ -60,6 +60,10 @@ fn outcome_of(
             lock.claim(claim, now, &mut changes).into(),
             Some(claim.owner),
         ),
+        Step::Advance(claim) => (
+            lock.advance(claim, now, &mut changes).into(),
+            Some(claim.owner),
+        ),
         Step::Finish(finish) => {
             let finished = lock.finish(finish, now, &mut changes);
             (Told::Finished(finished), None)

@@ -34,6 +34,7 @@ impl Dice {
 pub enum Step {
     Issue(Issue),
     Claim(Claim),
+    Advance(Claim),
     Finish(Finish),
     Put(Vec<Ticket>),
     Delete,
@@ -73,6 +74,7 @@ impl From<Issued> for Told {
                 fencing_token,
                 ahead,
                 look_again,
+                ..
             } => Self::Waiting {
                 ticket: Some((number, fencing_token.get())),
                 ahead,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lock_store::{Claim, ClientId, Finish, Issue, Owner, TicketName};
+use lock_store::{Backend, Claim, ClientId, Finish, Issue, Owner, TicketName};
 
 use super::step::Step;
 use super::{CLIENTS, Walk, ms};
@@ -17,12 +17,24 @@ impl Walk {
             .collect();
         match self.dice.below(100) {
             0..45 => self.issue(),
+            45..60 if self.backend.hands_over() => match self.one_of_the_first(&alive) {
+                Some(whose) => {
+                    let Step::Claim(claim) = self.claim(whose) else {
+                        unreachable!("it is a claim");
+                    };
+                    Step::Advance(claim)
+                }
+                None => self.issue(),
+            },
             45..72 => match self.whose(&alive) {
                 Some(whose) => self.claim(whose),
                 None => self.issue(),
             },
             72..95 => {
-                let whose = self.whose(&alive);
+                let whose = match self.dice.below(2) {
+                    0 => self.whose(&alive),
+                    _ => self.one_of_the_first(&alive),
+                };
                 let by_number = self.dice.one_in(2);
                 let (ticket, number) = match (self.dice.below(10), whose) {
                     (0, _) => (TicketName::Nobodys, None),
@@ -32,15 +44,21 @@ impl Walk {
                         (TicketName::Number(number), None)
                     }
                     (_, Some((owner, number))) => {
+                        if self.backend.hands_over() && self.dice.one_in(2) {
+                            let first = number.saturating_sub(1 + self.dice.below(3));
+                            return Step::Finish(Finish {
+                                number: Some(number),
+                                first_finished: Some(first),
+                                ..Finish::new(TicketName::Owner(owner), self.window)
+                            });
+                        }
                         (TicketName::Owner(owner), by_number.then_some(number))
                     }
                     (_, None) => return self.issue(),
                 };
                 Step::Finish(Finish {
-                    ticket,
                     number,
-                    claim_window: self.window,
-                    patience: None,
+                    ..Finish::new(ticket, self.window)
                 })
             }
             95..98 => {
@@ -68,6 +86,14 @@ impl Walk {
         }
     }
 
+    /// One that may follow tickets of its own client alone; or anybody.
+    fn one_of_the_first(&mut self, alive: &[(Owner, u64)]) -> Option<(Owner, u64)> {
+        if self.dice.one_in(5) {
+            return self.whose(alive);
+        }
+        self.dice.choose(&alive[..alive.len().min(4)])
+    }
+
     fn issue(&mut self) -> Step {
         let lifetime = ms(30 + self.dice.below(220));
         // One without any wait dies in the middle of the queue.
@@ -82,7 +108,9 @@ impl Walk {
             None if self.dice.one_in(8) => None,
             None => {
                 self.sequence += 1;
-                let client = ClientId::from_u64(self.dice.below(CLIENTS));
+                // Most are of one client, and mostly follow each other.
+                let client = self.dice.below(2) * self.dice.below(CLIENTS);
+                let client = ClientId::from_u64(client);
                 Some(Owner {
                     client,
                     sequence: self.sequence,
@@ -96,17 +124,15 @@ impl Walk {
             claim_window: self.window,
             queue: !self.dice.one_in(8),
             repeated: again.is_some(),
+            least_token: None,
             asked: Instant::now(),
         })
     }
 
     fn claim(&mut self, (owner, number): (Owner, u64)) -> Step {
         Step::Claim(Claim {
-            owner,
             number: (!self.dice.one_in(3)).then_some(number),
-            lifetime: ms(30 + self.dice.below(220)),
-            claim_window: self.window,
-            asked: Instant::now(),
+            ..Claim::new(owner, ms(30 + self.dice.below(220)), self.window)
         })
     }
 }

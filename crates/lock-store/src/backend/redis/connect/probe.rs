@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{ProtocolVersion, RedisConnectionInfo, TlsCertificates};
 
-use super::{Connector, Node, Place, deaf, within};
-use crate::backend::redis::trouble::Trouble;
+use super::{Connector, Node, Topology, unsubscribed, within};
+use crate::backend::redis::errors::ConnectError;
 
 /// A server answers a greeting in its own manner within so long; in another one
 /// it may wait for more.
@@ -20,23 +20,25 @@ impl Connector {
         &self,
         node: &Node,
         connection: &mut MultiplexedConnection,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ConnectError> {
         let hello = redis::cmd("HELLO");
         let answer = within(self.timeout, hello.query_async(connection)).await;
         let answer: HashMap<String, redis::Value> =
-            answer.map_err(|error| Trouble::connecting(node, self.tls.is_some(), &error))?;
+            answer.map_err(|error| ConnectError::connecting(node, self.tls.is_some(), &error))?;
         let says = |field: &str| match answer.get(field) {
             Some(redis::Value::BulkString(text)) => String::from_utf8_lossy(text).into_owned(),
             Some(redis::Value::SimpleString(text)) => text.clone(),
             _ => String::new(),
         };
         let mode = says("mode");
-        match (&self.place, mode.as_str()) {
-            (Place::Here(_) | Place::Sentinels(..), "cluster") => Err(Trouble::is_cluster(node)),
-            (_, "sentinel") => Err(Trouble::is_sentinel(node)),
-            (Place::Cluster(_), "standalone") => Err(Trouble::no_cluster(node)),
-            (Place::Here(_), _) if ["replica", "slave"].contains(&&*says("role")) => {
-                Err(Trouble::no_master(node, "replica"))
+        match (&self.topology, mode.as_str()) {
+            (Topology::Standalone(_) | Topology::Sentinel(..), "cluster") => {
+                Err(ConnectError::is_cluster(node))
+            }
+            (_, "sentinel") => Err(ConnectError::is_sentinel(node)),
+            (Topology::Cluster(_), "standalone") => Err(ConnectError::no_cluster(node)),
+            (Topology::Standalone(_), _) if ["replica", "slave"].contains(&&*says("role")) => {
+                Err(ConnectError::no_master(node, "replica"))
             }
             _ => Ok(()),
         }
@@ -51,7 +53,7 @@ impl Connector {
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
         match within(
             PROBE.min(self.timeout),
-            self.dial(node, login, Some(&any), deaf),
+            self.dial(node, login, Some(&any), unsubscribed),
         )
         .await
         {
@@ -67,7 +69,12 @@ impl Connector {
     /// secret.
     pub(super) async fn speaks_plainly(&self, node: &Node) -> bool {
         let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        match within(PROBE.min(self.timeout), self.dial(node, login, None, deaf)).await {
+        match within(
+            PROBE.min(self.timeout),
+            self.dial(node, login, None, unsubscribed),
+        )
+        .await
+        {
             Ok(_) => true,
             Err(error) => error.to_string().contains("NOAUTH"),
         }

@@ -4,7 +4,7 @@
 use redis::aio::MultiplexedConnection;
 use redis::{ProtocolVersion, RedisConnectionInfo, RedisResult};
 
-use super::{Connector, Node, deaf};
+use super::{Connector, Node, unsubscribed};
 
 impl Connector {
     /// Opens a connection, with TLS if that is configured, and says nothing.
@@ -15,7 +15,8 @@ impl Connector {
         let nobody = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP2)
             .set_skip_set_lib_name();
-        self.dial(node, nobody, self.tls.as_ref(), deaf).await
+        self.dial(node, nobody, self.tls.as_ref(), unsubscribed)
+            .await
     }
 
     pub(in crate::backend::redis) fn uses_tls(&self) -> bool {

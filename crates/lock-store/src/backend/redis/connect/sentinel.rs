@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult};
 
-use super::{Connector, Node, deaf, within};
-use crate::backend::redis::trouble::Trouble;
+use super::{Connector, Node, unsubscribed, within};
+use crate::backend::redis::errors::ConnectError;
 
 impl Connector {
     /// The sentinels' word may be old, and a master may have become a replica:
@@ -16,48 +16,48 @@ impl Connector {
         sentinels: &[Node],
         service: &str,
         pushes: impl AsyncPushSender + Clone,
-    ) -> Result<MultiplexedConnection, Trouble> {
-        let mut trouble = Trouble::nobody_to_ask();
+    ) -> Result<MultiplexedConnection, ConnectError> {
+        let mut connect_error = ConnectError::nobody_to_ask();
         for sentinel in sentinels {
             let master = match self.ask_sentinel(sentinel, service).await {
                 Ok(master) => master,
                 Err(found) => {
-                    trouble = found.or_worse(trouble);
+                    connect_error = found.or_worse(connect_error);
                     continue;
                 }
             };
             let found = match self.open_to(&master, pushes.clone()).await {
                 Ok(mut connection) => match role(&mut connection, self.timeout).await {
                     Ok(role) if role == "master" => return Ok(connection),
-                    Ok(role) => Trouble::no_master(&master, &role),
+                    Ok(role) => ConnectError::no_master(&master, &role),
                     // Not allowed to ask: then a step will tell.
                     Err(error) if error.to_string().contains("NOPERM") => return Ok(connection),
-                    Err(error) => Trouble::connecting(&master, self.tls.is_some(), &error),
+                    Err(error) => ConnectError::connecting(&master, self.tls.is_some(), &error),
                 },
                 Err(found) => found,
             };
-            trouble = found.or_worse(trouble);
+            connect_error = found.or_worse(connect_error);
         }
-        Err(trouble)
+        Err(connect_error)
     }
 
-    async fn ask_sentinel(&self, sentinel: &Node, service: &str) -> Result<Node, Trouble> {
+    async fn ask_sentinel(&self, sentinel: &Node, service: &str) -> Result<Node, ConnectError> {
         let tls = self.tls.as_ref();
         let login = self.login.clone().set_db(0);
-        let opened = match self.dial(sentinel, login, tls, deaf).await {
+        let opened = match self.dial(sentinel, login, tls, unsubscribed).await {
             Ok(opened) => Ok(opened),
             // A sentinel has users of its own, and often none.
-            Err(error) if Trouble::is_refused_login(&error) => {
+            Err(error) if ConnectError::is_refused_login(&error) => {
                 let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-                self.dial(sentinel, login, tls, deaf).await
+                self.dial(sentinel, login, tls, unsubscribed).await
             }
             Err(error) => Err(error),
         };
         let at_sentinel = |error: RedisError| {
             if error.to_string().contains("unknown command") {
-                return Trouble::no_sentinel(sentinel);
+                return ConnectError::no_sentinel(sentinel);
             }
-            Trouble::connecting(sentinel, tls.is_some(), &error)
+            ConnectError::connecting(sentinel, tls.is_some(), &error)
         };
         let mut connection = opened.map_err(at_sentinel)?;
         let asked = redis::cmd("SENTINEL")
@@ -68,7 +68,7 @@ impl Connector {
         let master: Option<(String, u16)> = answer.map_err(at_sentinel)?;
         match master {
             Some((host, port)) => Ok(Node::Tcp(host, port)),
-            None => Err(Trouble::unknown_service(sentinel, service)),
+            None => Err(ConnectError::unknown_service(sentinel, service)),
         }
     }
 }

@@ -1,10 +1,11 @@
 -- Delete: removes the whole queue and tells its owners.
 --
 -- KEYS  1 the queue
+-- ARGV  1 what the channels of this conversation begin with
 --
 -- Reply 1 if there was one, else 0
 
-local now_text = '0'
+local now_text, channel = '0', ARGV[1]
 
 --@queue
 

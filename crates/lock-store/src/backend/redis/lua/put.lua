@@ -2,27 +2,29 @@
 -- are no longer there are told.
 --
 -- KEYS  1 the queue
--- ARGV  1 the claim window in µs   2… the elements, head first
+-- ARGV  1 the claim window in µs
+--       2 what the channels of this conversation begin with
+--       3… the elements, head first
 --
 -- Reply {expired, abandoned}
 
-local time = call('TIME')
-local now_text = time[1] .. string.sub('00000' .. time[2], -6)
+--@now
+local channel = ARGV[2]
 
 --@queue
 
 local before, after, longest = call('LRANGE', key, 0, -1), {}, 0
-for i = 2, #ARGV do
-  after[i - 1] = ARGV[i]
+for i = 3, #ARGV do
+  after[i - 2] = ARGV[i]
   longest = math.max(longest, read(ARGV[i]).dies - now)
 end
 replace(#before, after)
-if #ARGV > 1 then
+if #ARGV > 2 then
   live_for(math.max(longest, 1000), true)
 end
-settle(ARGV[1])
+local head = #ARGV > 2 and settle(ARGV[1])
 local kept = {}
-for _, element in ipairs(call('LRANGE', key, 0, -1)) do
+for _, element in ipairs(head and call('LRANGE', key, 0, -1) or {}) do
   kept[read(element).owner] = true
 end
 for _, element in ipairs(before) do

@@ -8,12 +8,15 @@
 -- claimed, and somebody waits behind it; the owner is <client>.<sequence>, or -
 -- for a ticket that is known by its number alone.
 -- Only the head ever changes, so that a step costs the same however many wait.
+-- A step does not touch the key again once it is empty: in a cluster the slot may
+-- be moving to another node, and then a key that is not there is not ours.
 
 local key = KEYS[1]
 local now = tonumber(now_text)
 
--- Elements that this step dropped, and the owner that it called.
-local expired, abandoned, called = {}, {}, false
+-- Elements that this step dropped, the owner that it called, and who is told to
+-- check whether that one answers.
+local expired, abandoned, called, watchers, watch_for = {}, {}, false, {}, '0'
 
 local function read(element)
   local owner, lifetime, span, number, token, since, state = string.match(element,
@@ -48,8 +51,46 @@ local function live_for(span, alone)
   end
 end
 
+-- The lease of a head starts or runs anew. PEXPIRE comes first: a full server
+-- allows it, and whatever follows a write.
+local function lease(head, lifetime)
+  local ms = math.ceil(tonumber(lifetime) / 1000) + 1
+  if call('LLEN', key) > 1 then
+    ms = math.max(ms, call('PTTL', key))
+  end
+  call('PEXPIRE', key, string.format('%.0f', ms))
+  head.lifetime, head.span, head.since, head.state = lifetime, lifetime, now_text, 'C'
+  call('LSET', key, 0, write(head))
+end
+
+-- Tickets behind the head of other clients than the head's, one of each client:
+-- those of the next few, some from further back, and the last. So it costs nearly
+-- the same however many wait.
+local function some_of_other_clients(owner)
+  local seen, found = {[string.sub(owner, 1, 17)] = true}, {}
+  local function see(element)
+    local client = string.sub(element, 1, 17)
+    if not seen[client] and string.sub(element, 1, 1) ~= '-' then
+      seen[client], found[#found + 1] = true, string.match(element, '^%S+')
+    end
+  end
+  for _, element in ipairs(call('LRANGE', key, 1, 8)) do
+    see(element)
+  end
+  local length, index = call('LLEN', key), 16
+  while index < length do
+    see(call('LINDEX', key, index))
+    index = index * 2
+  end
+  if length > 9 then
+    see(call('LINDEX', key, -1))
+  end
+  return found
+end
+
 -- A head that only waited is called (rule 3). One without an owner keeps its
--- time, as nobody will claim it.
+-- time, as no client will claim it. If the client that is called is dead, the
+-- next client finds out when the claim window is over.
 local function promote(head, window)
   if head.owner == '-' then
     head.state = 'C'
@@ -58,11 +99,10 @@ local function promote(head, window)
     head.state, head.since, called = 'P', now_text, head.owner
     head.span = tonumber(window) < lifetime and window or head.lifetime
     head.dies = now + tonumber(head.span)
+    live_for(head.span, call('LLEN', key) == 1)
+    watchers, watch_for = some_of_other_clients(head.owner), head.span
   end
   call('LSET', key, 0, write(head))
-  if head.owner ~= '-' then
-    live_for(head.span, call('LLEN', key) == 1)
-  end
 end
 
 -- Puts these elements in the place of the first so many. The key never
@@ -95,12 +135,12 @@ local function drop_tickets_of(client)
   replace(#kept + #abandoned - before, kept)
 end
 
--- Drops dead heads (rule 6), and the first if its ticket is `finished`, and
+-- Drops dead heads (rule 6), and before them so many that are finished, and
 -- calls the one that comes first then. Returns the head. Looks first, and
 -- changes then: a step that finds a damaged ticket changes nothing.
 local function settle(window, finished)
   local head, dead_client
-  local dead = finished and 1 or 0
+  local dead = finished or 0
   while true do
     local element = call('LINDEX', key, dead)
     if not element then
@@ -177,14 +217,25 @@ end
 
 local function tell(word, owner)
   if owner ~= '-' then
-    call('@PUBLISH@', @CHANNEL@ .. string.sub(owner, 1, 16), word .. ' ' .. owner .. ' ' .. key)
+    return call('@PUBLISH@', channel .. string.sub(owner, 1, 16), word .. ' ' .. owner .. ' ' .. key)
   end
 end
 
--- Tells everybody whom this step concerns, but not its caller.
+-- Tells all whom this step concerns, but not its caller.
 local function tell_all(caller)
   if called and called ~= caller then
     tell('turn', called)
+    -- Some of them may be dead, too: one that does not hear it does not count,
+    -- and one that hears it may be frozen.
+    local heard = 0
+    for _, watcher in ipairs(watchers) do
+      if watcher == caller or tell('watch-' .. watch_for, watcher) > 0 then
+        heard = heard + 1
+      end
+      if heard == 3 then
+        break
+      end
+    end
   end
   for _, dropped in ipairs({expired, abandoned}) do
     for _, element in ipairs(dropped) do

@@ -6,12 +6,15 @@ use std::{fs, io};
 
 use anyhow::bail;
 use lock_store::{
-    Fallback, LockStore, LockStoreConfig, RedisConfig, RedisLockStore, StoreType, Timing,
+    ConfigReader, LockStore, LockStoreConfig, ReadConfig, RedisLockStore, StoreType, Timing,
 };
 
 use crate::args::{Connection, RedisUrl};
 
-const DEFAULT_ENDPOINTS: &str = "endpoints.yml";
+pub(crate) const DEFAULT_ENDPOINTS: &str = "endpoints.yml";
+
+/// The option, as errors name it.
+const REDIS: &str = "--redis";
 
 /// The locks of a fleet, for a command that looks after them.
 pub(crate) struct Fleet {
@@ -41,45 +44,47 @@ pub(crate) fn fleet_config(connection: &Connection, task: &str) -> anyhow::Resul
     }
     bail!(
         "the locks are in memory, where no other process can see them, so there is nothing that \
-         `{task}` could do; name a Redis with --redis redis://localhost:6379/1, or a file with \
-         `type: redis` with --endpoints"
+         `{task}` could do; name a Redis with --redis redis://localhost:6379/1 or in \
+         LOCK_STORE_URL, or a file with `type: redis` with --endpoints"
     );
 }
 
 /// What is configured.
 pub(crate) fn config(connection: &Connection) -> anyhow::Result<LockStoreConfig> {
+    Ok(read(connection)?.config)
+}
+
+/// What is configured, and where.
+pub(crate) fn read(connection: &Connection) -> anyhow::Result<ReadConfig> {
+    let reader = ConfigReader::new();
     if let Some(url) = &connection.redis {
-        return shared(url);
+        return Ok(shared(reader, url)?.read()?);
     }
     let default = Path::new(DEFAULT_ENDPOINTS);
-    let config = match &connection.endpoints {
-        Some(path) => LockStoreConfig::from_endpoints(path),
-        None if is_absent(default) => LockStoreConfig::from_yaml(""),
-        None => LockStoreConfig::from_endpoints(default),
+    let reader = match &connection.endpoints {
+        Some(path) => reader.endpoints(path)?,
+        None if is_absent(default) => reader,
+        None => reader.endpoints(default)?,
     };
-    Ok(config?)
+    Ok(reader.read()?)
 }
 
 /// Only what is surely not there may be left out: whoever has their locks in
 /// Redis must not get others because the file cannot be read just now.
-fn is_absent(file: &Path) -> bool {
+pub(crate) fn is_absent(file: &Path) -> bool {
     fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Locks that several processes share. Without Redis they would not, so there
 /// is nothing to fall back to.
-fn shared(url: &RedisUrl) -> anyhow::Result<LockStoreConfig> {
+fn shared(reader: ConfigReader, url: &RedisUrl) -> anyhow::Result<ConfigReader> {
     let url = url.expose();
     if !url.contains("://") {
         // Not shown: it may hold a password.
         bail!("--redis must be a URL such as redis://localhost:6379/1");
     }
-    Ok(LockStoreConfig {
-        store_type: StoreType::Redis,
-        redis: RedisConfig {
-            fallback: Fallback::None,
-            ..RedisConfig::from_url(url)
-        },
-        ..LockStoreConfig::from_yaml("")?
-    })
+    Ok(reader
+        .option_named(REDIS, "type", "redis")
+        .option_named(REDIS, "url", url)
+        .option_named(REDIS, "fallback", "none"))
 }

@@ -99,13 +99,15 @@ fn closed(error: &io::Error) -> anyhow::Result<u8> {
 }
 
 async fn check(args: &DoctorArgs, report: &mut Report, log: &Log) -> io::Result<()> {
-    let source = settings::source(&args.connection);
-    let mut config = match connection::config(&args.connection) {
-        Ok(config) => config,
+    let read = match connection::read(&args.connection) {
+        Ok(read) => read,
         Err(error) => return report.add("configuration", settings::refused(&error)),
     };
+    let source = settings::source(&args.connection, &read.settings);
+    let mut config = read.config;
     if config.store_type == StoreType::InMemory {
         report.add("configuration", settings::in_memory(&source))?;
+        report.add("settings", settings::settings(&read.settings))?;
         return report.add("timing", settings::timing(&config));
     }
     let timing = settings::timing(&config);
@@ -117,6 +119,7 @@ async fn check(args: &DoctorArgs, report: &mut Report, log: &Log) -> io::Result<
         Err(error) => return report.add("configuration", settings::refused(&error.into())),
     };
     report.add("configuration", settings::in_redis(&source, &deployment))?;
+    report.add("settings", settings::settings(&read.settings))?;
     report.add("fallback", settings::fallback(&config.redis))?;
     report.add("timing", timing)?;
     report.add("connections", settings::connections(&config.redis))?;

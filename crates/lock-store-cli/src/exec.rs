@@ -235,7 +235,9 @@ async fn until_the_end(signals: &mut Signals) -> Signal {
 
 /// Waits a little for what goes back in the background.
 async fn leave(store: &LockStore) {
-    let _ = timeout(SOON, store.close()).await;
+    if let Err(error) = store.close_within(SOON).await {
+        tracing::warn!(target: "lock_store", %error, "closing the store");
+    }
 }
 
 /// The command at work.

@@ -20,7 +20,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lock_store::LockStore;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
 
 use crate::screen::{Results, Screen};
 use crate::settings::Settings;
@@ -33,7 +32,7 @@ use progress::{InProgress, Progress};
 use stop::{NotBegun, Reason, Stop};
 use summary::Tally;
 
-/// How long whoever wants to stop waits for tickets to be given back.
+/// How long a stop waits for tickets to be given back.
 const SOON: Duration = Duration::from_secs(2);
 
 /// Every message was processed.
@@ -84,7 +83,7 @@ async fn run_to_the_end(settings: Settings, screen: &Screen, stop: &Stop) -> any
     let dispatcher = Dispatcher::new(store.clone(), read_ahead, shared, processed);
     let (tally, not_begun) = dispatcher.run(input, &source.name, progress).await;
     let lost = written.lost().await;
-    close(&store, stop.reason().is_some()).await;
+    close(&store, stop).await;
     let end = End {
         reason: stop.reason(),
         tally,
@@ -95,14 +94,17 @@ async fn run_to_the_end(settings: Settings, screen: &Screen, stop: &Stop) -> any
     Ok(end.exit_code())
 }
 
-/// Waits until every ticket is given back. If Redis cannot be reached, that is
-/// at the end of a lease; whoever wants to stop does not wait for that.
-async fn close(store: &LockStore, soon: bool) {
-    let limit = if soon { SOON } else { Duration::MAX };
-    match timeout(limit, store.close()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "closing the store"),
-        Err(_) => tracing::warn!("not every ticket could be given back; they will expire"),
+/// Waits until every ticket is given back, for a limited time: without Redis
+/// the tickets expire. A stop shortens it.
+async fn close(store: &LockStore, stop: &Stop) {
+    let mut stopped = stop.listen();
+    let closed = tokio::select! {
+        biased;
+        () = stopped.wait() => store.close_within(SOON).await,
+        closed = store.close() => closed,
+    };
+    if let Err(error) = closed {
+        tracing::warn!(target: "lock_store", %error, "closing the store");
     }
 }
 

@@ -7,11 +7,15 @@ mod common;
 mod fleet;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use common::{Place, Running, until, until_exists, wait_for};
 use fleet::Fleet;
 use nix::sys::signal::Signal;
+
+/// Longer than its end may take, on a busy machine, and shorter than a lease.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Starts a command, and waits until it is at work.
 fn at_work(fleet: &Fleet, options: &[&str], script: &str) -> Running {
@@ -65,6 +69,42 @@ fn so_does_an_outage_that_is_longer_than_the_lease() {
     let ended = running.ended();
     fleet.server.thaw();
     ended.says(79, &["lost the lock"]);
+}
+
+#[test]
+fn without_redis_it_ends_soon_and_says_what_was_not_given_back() {
+    let fleet = Fleet::new();
+    let script = format!("touch begun; {}; exit 7", wait_for("go"));
+    let running = at_work(&fleet, &[], &script);
+    fleet.server.kill();
+    fleet.place.write("go", "");
+    let since = Instant::now();
+    let ended = running.ended();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    ended.says(
+        7,
+        &[
+            "the lock could not be given back yet",
+            "1 ticket was not given back within 2s",
+        ],
+    );
+}
+
+#[test]
+fn a_signal_ends_it_soon_while_it_waits_for_the_lock_without_redis() {
+    let fleet = Fleet::new();
+    let held = fleet.lock("a");
+    let running = fleet.exec("a", &[], "exit 0");
+    until("its ticket", || fleet.tickets("a") == 2);
+    fleet.server.kill();
+    running.signal(Signal::SIGTERM);
+    let since = Instant::now();
+    let ended = running.ended();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(ended.status.signal(), Some(Signal::SIGTERM as i32));
+    let told = "1 ticket was not given back within 2s";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    drop(held);
 }
 
 #[test]

@@ -38,6 +38,7 @@ async fn leave_a_dead_head(redis: &RedisLockStore) {
             claim_window: FOR_EVER,
             queue: true,
             repeated: false,
+            least_token: None,
             asked: Instant::now(),
         };
         let short = issue("00000000000000ab.1", Duration::from_millis(200));

@@ -5,6 +5,7 @@
 mod common;
 
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::{
     Place, Running, assert_each_once_in_order, message, until, until_exists, wait_for, write_to,
@@ -12,6 +13,9 @@ use common::{
 use nix::sys::signal::Signal;
 use redis_fixture::Server;
 use serde_json::Value;
+
+/// Longer than any close may take, on a busy machine, and shorter than a lease.
+const SOON: Duration = Duration::from_secs(20);
 
 /// Reads messages as they are written to it.
 fn listening(place: &Place, server: &Server, options: &[&str]) -> Running {
@@ -125,6 +129,85 @@ fn the_first_ctrl_c_ends_it_also_without_redis() {
 #[test]
 fn the_first_ctrl_c_ends_it_also_when_redis_is_frozen() {
     is_interrupted_in_an_outage(|_, server| server.freeze());
+}
+
+/// Two messages are done while Redis is away, so their tickets stay. The store
+/// soon stops waiting for the answers to their releases.
+fn done_without_redis(place: &Place, server: &Server) -> Running {
+    place.messages([("a", "first".to_owned()), ("b", "second".to_owned())]);
+    let script = format!(
+        "touch begun.$LOCK_STORE_CONVERSATION_ID; {}",
+        wait_for("go")
+    );
+    let url = server.url();
+    let options = ["-v", "input.jsonl", "--redis", &url];
+    let mut command = place.command(options);
+    command.args(["--", "sh", "-c", &script]);
+    command.env("LOCK_STORE_SOCKET_TIMEOUT", "0.5");
+    command.env("LOCK_STORE_CLAIM_WINDOW", "1");
+    let running = place.start(&mut command);
+    until_exists(place.path("begun.a"));
+    until_exists(place.path("begun.b"));
+    away(place, server);
+    place.write("go", "");
+    until("both results", || results(place) == 2);
+    running
+}
+
+#[test]
+fn it_closes_without_redis_and_says_what_was_not_given_back() {
+    let server = Server::start();
+    let place = Place::new();
+    let running = done_without_redis(&place, &server);
+    let since = Instant::now();
+    let ended = running.ended();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert_eq!(ended.results(0).len(), 2);
+    ended.says(0, &["2 tickets were not given back within 5s"]);
+}
+
+#[test]
+fn a_signal_is_heard_while_it_closes_without_redis() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = Server::start();
+        let place = Place::new();
+        let running = done_without_redis(&place, &server);
+        until("it closes", || {
+            let log = place.read("stderr");
+            log.matches("after its message was processed").count() == 2
+        });
+        running.signal(signal);
+        let since = Instant::now();
+        let ended = running.ended();
+        assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+        ended.says(
+            128 + signal as i32,
+            &[
+                "2 tickets were not given back within 2s",
+                "interrupted: every message that was read was begun",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_signal_is_heard_while_a_lock_is_released_without_redis() {
+    let server = Server::start();
+    let place = Place::new();
+    place.messages([("a", "first".to_owned())]);
+    let script = format!("touch begun; {}", wait_for("go"));
+    let url = server.url();
+    let mut command = place.command(["input.jsonl", "--redis", &url, "--", "sh", "-c", &script]);
+    let running = place.start(&mut command);
+    until_exists(place.path("begun"));
+    away(&place, &server);
+    place.write("go", "");
+    until("the result", || results(&place) == 1);
+    running.signal(Signal::SIGTERM);
+    let since = Instant::now();
+    let ended = running.ended();
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    ended.says(143, &["1 ticket was not given back within 2s"]);
 }
 
 /// The first message is being processed when its lock is lost; the others had

@@ -157,3 +157,27 @@ fn the_name_of_a_process_list_is_all_that_shows_a_password() {
     ended.says(0, &["connected to Redis"]);
     assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
 }
+
+#[test]
+fn the_environment_says_where_the_locks_are() {
+    let server = Server::builder().password(SECRET).start();
+    let place = one_message();
+    place.write("endpoints.yml", endpoints(&nobody(), "  fallback: none\n"));
+    let script = "echo $LOCK_STORE_TICKET";
+    let mut command = place.command(["input.jsonl", "--", "sh", "-c", script]);
+    let url = server.url();
+    command
+        .env("LOCK_STORE_URL", &url)
+        .env("LOCK_STORE_PASSWORD", SECRET);
+    let ended = place.start(&mut command).ended();
+    assert_eq!(ended.results(0)[0]["response"], 0);
+    assert!(!ended.stderr.contains("WARN"), "{}", ended.stderr);
+    // A password need not be in the URL that everybody sees.
+    let mut command = place.command(["input.jsonl", "--redis", &url]);
+    command.env("LOCK_STORE_PASSWORD", SECRET);
+    place.start(&mut command).ended().results(0);
+    let mut command = place.command(["input.jsonl", "--redis", &url]);
+    command.env("LOCK_STORE_CONNECTIONS", "many");
+    let ended = place.start(&mut command).ended();
+    refuses(&ended, &["LOCK_STORE_CONNECTIONS is \"many\"", "1 to 64"]);
+}

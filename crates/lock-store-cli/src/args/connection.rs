@@ -11,15 +11,19 @@ pub(crate) struct Connection {
     ///
     /// If it cannot be reached at the start, that is an error; later outages
     /// are waited out. endpoints.yml is not read. A password in the URL is seen
-    /// by whoever lists the processes: rather write it into a file for
-    /// --endpoints, as ${NAME}, which is read from the environment.
+    /// by whoever lists the processes: set LOCK_STORE_PASSWORD or the whole
+    /// LOCK_STORE_URL in the environment instead.
     #[arg(long, value_name = "URL", conflicts_with = "endpoints")]
     pub(crate) redis: Option<RedisUrl>,
 
     /// A file with a `lock_store` block [default: endpoints.yml if there is
     /// one here, else the locks are in memory].
     ///
-    /// TICKET_LOCK_LIFETIME in the environment overrides its lock_lifetime.
+    /// Each key may also be in the environment, as LOCK_STORE_URL,
+    /// LOCK_STORE_KEY_PREFIX, LOCK_STORE_LOCK_LIFETIME and so on; the
+    /// environment overrides the file, and needs none. TICKET_LOCK_LIFETIME
+    /// overrides lock_lifetime, too. docs/CONFIGURATION.md has all keys.
+    ///
     /// Its wait_timeout and keep_alive do not count here: see the options of
     /// these names. With `type: redis` and `fallback: in_memory`, the default,
     /// the locks are in memory, and not shared, if Redis cannot be reached at

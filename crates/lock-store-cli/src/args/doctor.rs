@@ -11,7 +11,8 @@ use super::values::positive_seconds;
 /// found, and what to do about it. A check that needs one that failed is
 /// skipped.
 ///
-///   configuration       the file, its keys and values
+///   configuration       the file and the environment, keys and values
+///   settings            where each setting comes from
 ///   fallback            what happens if Redis is not there at the start
 ///   timing              whether the times fit each other
 ///   connections         how many are opened

@@ -1,17 +1,24 @@
 //! What can be said without asking anybody.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lock_store::diagnose::Deployment;
-use lock_store::{DeploymentMode, Fallback, LockStoreConfig, RedisConfig, StoreType, Timing};
+use lock_store::{
+    DEFAULT_CLAIM_WINDOW, DeploymentMode, Fallback, LockStoreConfig, RedisConfig, Setting, Source,
+    StoreType, Timing,
+};
 
 use super::finding::Finding;
 use crate::args::Connection;
+use crate::connection::{DEFAULT_ENDPOINTS, is_absent};
 
 /// A pause of so long is nothing unusual for a process.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For longer no conversation should stand still.
 const STANDSTILL: Duration = Duration::from_secs(600);
+/// The store waits at least so long for the reply to a step.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// An error of the configuration, which says after a `;` what would be right.
 pub(super) fn refused(error: &anyhow::Error) -> Finding {
@@ -23,14 +30,38 @@ pub(super) fn refused(error: &anyhow::Error) -> Finding {
     }
 }
 
-/// Where the settings come from.
-pub(super) fn source(connection: &Connection) -> String {
-    match (&connection.redis, &connection.endpoints) {
-        (Some(_), _) => "--redis".into(),
-        (None, Some(path)) => path.display().to_string(),
-        (None, None) if std::path::Path::new("endpoints.yml").exists() => "endpoints.yml".into(),
-        (None, None) => "no endpoints.yml here".into(),
+/// Where the settings come from, in short: what says where the locks are.
+pub(super) fn source(connection: &Connection, settings: &[Setting]) -> String {
+    let server = ["url", "endpoints", "type"]
+        .iter()
+        .find_map(|key| settings.iter().find(|setting| setting.key == *key));
+    match (server.map(|setting| &setting.source), &connection.endpoints) {
+        (Some(Source::Variable(name) | Source::Option(name)), _) => name.clone(),
+        (Some(Source::File { file, .. }), _) => file.clone(),
+        (_, Some(path)) => path.display().to_string(),
+        (_, None) if is_absent(Path::new(DEFAULT_ENDPOINTS)) => {
+            format!("no {DEFAULT_ENDPOINTS} here")
+        }
+        (_, None) => DEFAULT_ENDPOINTS.into(),
     }
+}
+
+/// Where each setting comes from.
+pub(super) fn settings(settings: &[Setting]) -> Finding {
+    if settings.is_empty() {
+        return Finding::ok("every setting is the default");
+    }
+    let told: Vec<_> = settings
+        .iter()
+        .map(|setting| match &setting.source {
+            Source::File {
+                file,
+                line: Some(line),
+            } => format!("{} ({file} line {line})", setting.key),
+            source => format!("{} ({source})", setting.key),
+        })
+        .collect();
+    Finding::ok(format!("{}; all others are the default", told.join(", ")))
 }
 
 pub(super) fn in_memory(source: &str) -> Finding {
@@ -89,6 +120,7 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         wait_time,
         claim_window,
         keep_alive,
+        max_hold,
     } = config.timing;
     // In memory nothing is asked, and every call arrives.
     let is_shared = config.store_type == StoreType::Redis;
@@ -154,11 +186,20 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         ),
         "set a short lock_lifetime and keep_alive: true",
     );
+    warn(
+        keep_alive && max_hold.is_some_and(|max_hold| max_hold < lock_lifetime),
+        format!(
+            "max_hold ({}) is shorter than lock_lifetime ({lifetime}), so no lease is extended",
+            text(max_hold.unwrap_or_default())
+        ),
+        "set max_hold higher than lock_lifetime",
+    );
+    found.extend(slow_replies(config));
     if found.is_empty() {
-        let keep = if keep_alive {
-            "extended"
-        } else {
-            "not extended"
+        let keep = match (keep_alive, max_hold) {
+            (false, _) => "not extended".to_owned(),
+            (true, None) => "extended".to_owned(),
+            (true, Some(most)) => format!("extended up to {}", text(most)),
         };
         return Finding::ok(format!(
             "leases of {lifetime}, {keep}; waits of {}; a dead client costs {window}",
@@ -166,6 +207,37 @@ pub(super) fn timing(config: &LockStoreConfig) -> Finding {
         ));
     }
     Finding::worst_of(found)
+}
+
+/// Whether a turn may be over before a reply is given up.
+fn slow_replies(config: &LockStoreConfig) -> Option<Finding> {
+    let timeout = config.redis.socket_timeout;
+    let window = config.timing.claim_window;
+    // Rasa's socket_timeout is the default, so beside the default window it is
+    // no choice of the user's.
+    let defaults = (RedisConfig::default().socket_timeout, DEFAULT_CLAIM_WINDOW);
+    let is_shared = config.store_type == StoreType::Redis;
+    if !is_shared || timeout <= window || (timeout, window) == defaults {
+        return None;
+    }
+    let message = format!(
+        "a reply may take longer (socket_timeout, {}) than a called ticket lives (claim_window, \
+         {}); only the limit of one attempt ({}) saves the turn",
+        text(timeout),
+        text(window),
+        text(attempt_limit(config))
+    );
+    let remedy = format!("set socket_timeout to {} or less", window.as_secs_f64());
+    Some(Finding::warning(message, remedy))
+}
+
+/// How long the store waits for one reply to a step before it repeats the step.
+fn attempt_limit(config: &LockStoreConfig) -> Duration {
+    let timing = &config.timing;
+    let urgent = (timing.claim_window / 3).min(timing.lock_lifetime / 4);
+    urgent
+        .max(SHORTEST_ATTEMPT)
+        .min(config.redis.socket_timeout)
 }
 
 pub(super) fn connections(config: &RedisConfig) -> Finding {
@@ -237,16 +309,56 @@ mod tests {
             ("  wait_timeout: 2", "waiters give up after 2 s"),
             ("  socket_timeout: 60", "socket_timeout, 60 s"),
             (
+                "  socket_timeout: 6",
+                "longer (socket_timeout, 6 s) than a called ticket lives (claim_window, 5 s); \
+                 only the limit of one attempt (1.7 s)",
+            ),
+            (
+                "  claim_window: 3",
+                "(socket_timeout, 10 s) than a called ticket lives (claim_window, 3 s); \
+                 only the limit of one attempt (1 s)",
+            ),
+            (
                 "  lock_lifetime: 0.5\n  socket_timeout: 0.1",
                 "lost 500 ms after its turn",
             ),
             ("  lock_lifetime: 86400", "stands still for 24 h"),
+            (
+                "  keep_alive: true\n  max_hold: 30",
+                "max_hold (30 s) is shorter than lock_lifetime (60 s)",
+            ),
         ] {
             let found = timing_of(yaml);
             assert_eq!(found.status, Status::Warning, "{yaml}");
             assert!(found.message.contains(name), "{yaml}: {}", found.message);
             assert!(found.remedy.is_some(), "{yaml}");
         }
+    }
+
+    #[test]
+    fn a_socket_timeout_that_fits_the_claim_window_is_right() {
+        for yaml in [
+            "  socket_timeout: 5",
+            "  socket_timeout: 6\n  claim_window: 6",
+        ] {
+            assert_eq!(timing_of(yaml).status, Status::Ok, "{yaml}");
+        }
+        let remedy = timing_of("  claim_window: 4.5").remedy;
+        assert_eq!(remedy.unwrap(), "set socket_timeout to 4.5 or less");
+        // In memory there are no replies.
+        let in_memory = LockStoreConfig::from_yaml("lock_store:\n  claim_window: 3\n").unwrap();
+        assert_eq!(timing(&in_memory).status, Status::Ok);
+    }
+
+    #[test]
+    fn an_end_of_extensions_is_told() {
+        let found = timing_of("  keep_alive: true\n  max_hold: 600");
+        assert_eq!(found.status, Status::Ok);
+        assert!(
+            found.message.contains("extended up to 10 min"),
+            "{}",
+            found.message
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn all_is_well() {
     found.says("rights", "ok", &["all 21 commands", "lock-store:*"]);
     assert_eq!(server.command(&["DBSIZE"]).integer(), 0);
     found.says("server", "ok", &[""]);
-    assert_eq!(found.with("ok").len(), 23);
+    assert_eq!(found.with("ok").len(), 24);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn people_see_a_line_for_each_check() {
     });
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), 23, "{text}");
+    assert_eq!(text.lines().count(), 24, "{text}");
     for line in text.lines() {
         let is_signed = ["ok       ", "warning  "]
             .iter()
@@ -61,7 +61,7 @@ fn people_see_a_line_for_each_check() {
     assert!(line.contains("; set `appendonly yes`"), "{line}");
     assert!(!text.contains('\x1b'), "{text}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "22 ok, 1 warnings, 0 failures, 0 skipped\n");
+    assert_eq!(said, "23 ok, 1 warnings, 0 failures, 0 skipped\n");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the configuration has wrong.
 
-use crate::support::{doctor, doctor_with, healthy, redis};
+use crate::support::{SECRET, doctor, doctor_in, doctor_with, healthy, redis};
 
 #[test]
 fn in_memory_it_says_what_that_means() {
@@ -64,4 +64,82 @@ fn times_and_connections_are_looked_at() {
     let cores = std::thread::available_parallelism().unwrap().get();
     let expected = if cores < 64 { "warning" } else { "ok" };
     found.says("connections", expected, &["64"]);
+}
+
+#[test]
+fn it_says_where_each_setting_comes_from() {
+    let server = healthy().password(SECRET).start();
+    let url = server.url();
+    let file = redis("redis://elsewhere:1", "  key_prefix: file\n");
+    let variables = [
+        ("LOCK_STORE_URL", url.as_str()),
+        ("LOCK_STORE_PASSWORD", SECRET),
+        ("TICKET_LOCK_LIFETIME", "30"),
+    ];
+    let found = doctor_in(&variables, &file, &[]);
+    found.is_well();
+    found.says(
+        "configuration",
+        "ok",
+        &["LOCK_STORE_URL: Redis at 127.0.0.1"],
+    );
+    found.says(
+        "settings",
+        "ok",
+        &[
+            "type (endpoints.yml line 2)",
+            "url (LOCK_STORE_URL)",
+            "password (LOCK_STORE_PASSWORD)",
+            "key_prefix (endpoints.yml line 5)",
+            "lock_lifetime (TICKET_LOCK_LIFETIME)",
+            "all others are the default",
+        ],
+    );
+    found.says("timing", "ok", &["leases of 30 s"]);
+    // An option counts over both.
+    let found = doctor_in(&variables, "broken", &["--redis", &url]);
+    found.is_well();
+    found.says("settings", "ok", &["type (--redis)", "url (--redis)"]);
+}
+
+#[test]
+fn the_environment_needs_no_file() {
+    let server = healthy().start();
+    let url = server.url();
+    let variables = [
+        ("LOCK_STORE_URL", url.as_str()),
+        ("LOCK_STORE_FALLBACK", "none"),
+        ("LOCK_STORE_KEY_PREFIX", "bot"),
+    ];
+    let found = doctor_in(&variables, "", &[]);
+    found.is_well();
+    found.says("configuration", "ok", &["keys bot:tickets:*"]);
+    let found = doctor_in(&[], "", &[]);
+    found.says("settings", "ok", &["every setting is the default"]);
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_no_secret_shown() {
+    let url = format!("redis://:{SECRET}@127.0.0.1:port");
+    for (name, value, texts) in [
+        (
+            "LOCK_STORE_PORT",
+            "abc",
+            &["LOCK_STORE_PORT is \"abc\"", "1 to 65535"][..],
+        ),
+        ("LOCK_STORE_URL", &url, &["LOCK_STORE_URL", "redis://"]),
+        (
+            "LOCK_STORE_PASWORD",
+            SECRET,
+            &["did you mean LOCK_STORE_PASSWORD"],
+        ),
+        (
+            "TICKET_LOCK_LIFETIME",
+            "soon",
+            &["TICKET_LOCK_LIFETIME is \"soon\""],
+        ),
+    ] {
+        let found = doctor_in(&[(name, value)], &redis("h", ""), &[]);
+        found.fails("configuration", texts);
+    }
 }

@@ -70,6 +70,21 @@ pub(crate) fn doctor_with(endpoints: &str, arguments: &[&str]) -> Found {
     repeat_while(look, Found::is_of_a_busy_machine)
 }
 
+/// Lets it look at these endpoints with these variables.
+#[track_caller]
+pub(crate) fn doctor_in(variables: &[(&str, &str)], endpoints: &str, arguments: &[&str]) -> Found {
+    let look = || {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = [&["--json"], arguments].concat();
+        let mut command = command(&folder, endpoints, &arguments);
+        if endpoints.is_empty() {
+            std::fs::remove_file(folder.path().join("endpoints.yml")).unwrap();
+        }
+        Found::read(&output_of(command.envs(variables.iter().copied())))
+    };
+    repeat_while(look, Found::is_of_a_busy_machine)
+}
+
 /// Looks again while this holds of what was found, which is told all the same
 /// if it always does.
 #[track_caller]

@@ -31,6 +31,7 @@ from lock_store._errors import (
 )
 from lock_store._lock_store import (
     DEFAULT_CLAIM_WINDOW,
+    DEFAULT_CLOSE_LIMIT,
     DEFAULT_LOCK_LIFETIME,
     DEFAULT_WAIT_TIME,
     Conversations,
@@ -46,6 +47,7 @@ from lock_store._lock_store import (
 
 __all__ = [
     "DEFAULT_CLAIM_WINDOW",
+    "DEFAULT_CLOSE_LIMIT",
     "DEFAULT_LOCK_LIFETIME",
     "DEFAULT_WAIT_TIME",
     "Conversations",

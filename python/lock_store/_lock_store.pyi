@@ -13,6 +13,7 @@ from lock_store._options import RedisOptions, Seconds, TimingOptions
 __all__ = [
     "Conversations",
     "DEFAULT_CLAIM_WINDOW",
+    "DEFAULT_CLOSE_LIMIT",
     "DEFAULT_LOCK_LIFETIME",
     "DEFAULT_WAIT_TIME",
     "Lock",
@@ -24,12 +25,14 @@ __all__ = [
     "TicketLock",
     "__version__",
     "_levels_changed",
+    "_rasa_store",
 ]
 
 __version__: str
 DEFAULT_LOCK_LIFETIME: float
 DEFAULT_WAIT_TIME: float
 DEFAULT_CLAIM_WINDOW: float
+DEFAULT_CLOSE_LIMIT: float
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -65,9 +68,13 @@ class LockStore:
     # On Redis. Options are checked now; the connection is opened at first use,
     # in each process, or by `connect`. Without `url` the option `host` counts,
     # and the default is localhost. Values are taken literally: `${NAME}` is
-    # replaced only in files and YAML texts.
+    # replaced only in files and YAML texts. A Redis that cannot be reached is
+    # an error, unless fallback="in_memory".
     @staticmethod
     def redis(url: Optional[str] = None, **options: Unpack[RedisOptions]) -> LockStore: ...
+    # From the variables `LOCK_STORE_<KEY>`, without a file.
+    @staticmethod
+    def from_env() -> LockStore: ...
     # The `lock_store` block of a file / of a text.
     @staticmethod
     def from_endpoints(path: str | PathLike[str]) -> LockStore: ...
@@ -131,8 +138,9 @@ class LockStore:
     def finish_serving(self, conversation_id: str, ticket_number: int) -> Operation[None]: ...
     def cleanup(self, conversation_id: str, ticket_number: int) -> Operation[None]: ...
     # Takes no new locks, and waits until everything that was dropped is
-    # released. Guards that are held stay good.
-    def close(self) -> Operation[None]: ...
+    # released, for `timeout` seconds at most: then `LockStoreUnavailable` says
+    # how many tickets were not given back. Guards that are held stay good.
+    def close(self, *, timeout: Seconds = 5.0) -> Operation[None]: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
         self,
@@ -293,6 +301,12 @@ class TicketLock:
     def from_json(text: str) -> TicketLock: ...
     def __len__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
+
+# For `lock_store.rasa`: the store that the block of `endpoints.yml` and keyword
+# options describe, and its `socket_timeout`, None in memory.
+def _rasa_store(
+    block: dict[str, Any], options: dict[str, Any]
+) -> tuple[LockStore, Optional[float]]: ...
 
 # For `lock_store._logging`: from which level on events are wanted.
 def _levels_changed(level: int) -> None: ...

@@ -1,4 +1,7 @@
-"""The options of a store: the keys of the block ``lock_store`` of ``endpoints.yml``."""
+"""The options of a store: the keys of the block ``lock_store`` of ``endpoints.yml``.
+
+What is not given comes from the variable ``LOCK_STORE_<KEY>`` of the environment.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ Seconds = Union[int, float]
 class TimingOptions(TypedDict, total=False):
     """The times of a store. Numbers of seconds."""
 
-    #: The length of a lease, from the turn on. ``TICKET_LOCK_LIFETIME`` in the
-    #: environment overrides it. Default: 60.
+    #: The length of a lease, from the turn on. Default: 60, or what
+    #: ``LOCK_STORE_LOCK_LIFETIME`` or ``TICKET_LOCK_LIFETIME`` says.
     lock_lifetime: Seconds
     #: How long to wait for a turn. Default: as long as the lifetime.
     wait_timeout: Optional[Seconds]
@@ -22,6 +25,12 @@ class TimingOptions(TypedDict, total=False):
     claim_window: Seconds
     #: Whether leases are extended until released. Default: no.
     keep_alive: bool
+    #: How long ``keep_alive`` extends a lease at most, from the turn on.
+    #: Default: without end.
+    max_hold: Optional[Seconds]
+    #: What this process is called in Redis: 1 to 64 printable ASCII characters
+    #: without spaces. Default: ``<host>:<pid>``.
+    client_name: Optional[str]
 
 
 class RedisOptions(TimingOptions, total=False):
@@ -48,9 +57,9 @@ class RedisOptions(TimingOptions, total=False):
     #: ``host:port`` of sentinels or cluster nodes.
     endpoints: list[str]
     sentinel_service: str
-    #: What to do if Redis cannot be reached at the start: locks in the memory
-    #: of this process until it can, or ``"none"``: an error. Default:
-    #: ``"in_memory"``.
+    #: What to do if Redis cannot be reached at the start: ``"none"``, an error,
+    #: or ``"in_memory"``: locks in the memory of this process until it can.
+    #: Default: ``"none"``.
     fallback: Literal["in_memory", "none"]
     #: How a conversation is kept in Redis: ``"native"``, or ``"rasa"`` as Rasa
     #: does.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 from rasa.core.lock_store import DEFAULT_SOCKET_TIMEOUT_IN_SECONDS
 from rasa.shared.exceptions import InvalidConfigException
 
 import lock_store
+from lock_store._lock_store import _rasa_store
 
 logger = logging.getLogger("rasa.core.lock_store")
 
@@ -24,10 +25,7 @@ _OF_HTTP: dict[str, Any] = {
     "cafile": None,
 }
 
-_WHOLE = ("port", "db", "connections", "replicas")
-_SECONDS = ("socket_timeout", "lock_lifetime", "wait_timeout", "wait_time", "claim_window")
-_TRUTHS = ("use_ssl", "keep_alive")
-_TEXTS = ("username", "password")
+_TEXTS = ("username", "password", "client_name")
 
 
 class Opened(NamedTuple):
@@ -37,29 +35,28 @@ class Opened(NamedTuple):
 
 
 def open_store(endpoint_config: Optional[Any], settings: dict[str, Any]) -> Opened:
-    """Opens the store that Rasa's `EndpointConfig` and the settings describe."""
-    settings = {**_of_endpoint(endpoint_config), **settings}
-    settings = {
-        key: _typed(key, value) for key, value in settings.items() if value is not None
-    }
-    if settings.get("layout") == "rasa":
-        _leave_out_prefix(settings)
+    """Opens the store that Rasa's `EndpointConfig` and the settings describe.
+
+    The environment counts over the former, and the settings, which a program
+    gave, over the environment.
+    """
+    block, options = _of_endpoint(endpoint_config), settings
+    block, options = [
+        {key: _typed(key, value) for key, value in given.items() if value is not None}
+        for given in (block, options)
+    ]
+    if {**block, **options}.get("layout") == "rasa":
+        for given in (block, options):
+            _leave_out_prefix(given)
     try:
-        where = settings.pop("store", "redis")
-        if where == "in_memory":
-            return Opened(_in_memory(settings), DEFAULT_SOCKET_TIMEOUT_IN_SECONDS)
-        if where != "redis":
-            raise lock_store.LockConfigError(
-                f"configuration error: store is {where!r}; "
-                f"it must be redis or in_memory"
-            )
-        store = lock_store.LockStore.redis(settings.pop("url", None), **settings)
+        store, timeout = _rasa_store(block, options)
+        if timeout is None:
+            _warn_of_several_workers()
+            return Opened(store, DEFAULT_SOCKET_TIMEOUT_IN_SECONDS)
         store.connect().result()
-        patience = settings.get("socket_timeout", DEFAULT_SOCKET_TIMEOUT_IN_SECONDS)
-        return Opened(store, patience)
+        return Opened(store, timeout)
     except lock_store.LockConfigError as error:
-        text = f"The block `lock_store` of `endpoints.yml`: {error}"
-        raise InvalidConfigException(text) from error
+        raise InvalidConfigException(f"The lock store: {error}") from error
     except lock_store.LockStoreUnavailable as error:
         # Rasa makes its ConnectionException of it.
         raise ConnectionError(str(error)) from error
@@ -93,30 +90,13 @@ def _leave_out_prefix(settings: dict[str, Any]) -> None:
 
 
 def _typed(key: str, value: Any) -> Any:
-    """What Rasa replaced from the environment is text, whatever the key."""
+    """A password of digits alone is a number in YAML."""
     if key in _TEXTS and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str):
-        return value
-    if key in _WHOLE:
-        return _read(int, value)
-    if key in _SECONDS:
-        return _read(float, value)
-    if key in _TRUTHS:
-        return {"true": True, "false": False}.get(value.strip().lower(), value)
     return value
 
 
-def _read(kind: Callable[[str], Any], value: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        return value  # the store says what is wrong with it
-
-
-def _in_memory(settings: dict[str, Any]) -> lock_store.LockStore:
-    """Checks all settings, uses those that memory has."""
-    lock_store.LockStore.redis(settings.pop("url", None), **settings)
+def _warn_of_several_workers() -> None:
     workers = os.environ.get("SANIC_WORKERS", "1").strip()
     if workers not in ("", "1"):
         logger.warning(
@@ -124,6 +104,3 @@ def _in_memory(settings: dict[str, Any]) -> lock_store.LockStore:
             f"locks of its own, and two can handle one conversation at the same time. "
             f"Use `store: redis`."
         )
-    times = (*_SECONDS[1:], "keep_alive")
-    options = {key: settings[key] for key in times if key in settings}
-    return lock_store.LockStore.in_memory(**options)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -87,6 +89,23 @@ def redis(redis_server: Redis) -> Iterator[Redis]:
     redis_server.flush()
     yield redis_server
     redis_server.flush()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Redis]:
+    """A server that may stand still without anybody else noticing."""
+    server = Redis(tmp_path)
+    yield server
+    server.stop()
+
+
+@contextlib.contextmanager
+def frozen(server: Redis) -> Iterator[None]:
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
 
 
 class Storage:

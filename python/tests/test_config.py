@@ -37,6 +37,8 @@ from lock_store import (
         ({"deployment_mode": "ring"}, "deployment_mode is \"ring\""),
         ({"host": "elsewhere"}, "host and url say the same"),
         ({"password": 42}, "password must be text"),
+        ({"max_hold": 0}, "max_hold is 0; it must be a number of seconds from 0.001"),
+        ({"client_name": "a b"}, 'client_name is "a b"; it must be 1 to 64'),
     ],
 )
 def test_wrong_options(options: dict[str, Any], text: str) -> None:
@@ -59,6 +61,7 @@ def test_right_options(redis: Redis, tmp_path: Path) -> None:
     store = LockStore.redis(
         host="127.0.0.1", port=redis.port, db=2, key_prefix="bot", lock_lifetime=7.5,
         wait_timeout=None, socket_timeout=3, connections=2, fallback="none",
+        max_hold=60, client_name="test",
         ssl_ca_certs=None, endpoints=[],
     )  # fmt: skip
     with store.lock("a"):
@@ -108,6 +111,44 @@ def test_files_and_texts(tmp_path: Path, redis: Redis, monkeypatch: pytest.Monke
         assert store.issue_ticket("a").result() == 1
 
 
+def test_the_environment_alone(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LockStore.from_env()
+    assert "in memory" in repr(store)
+    monkeypatch.setenv("LOCK_STORE_URL", redis.url)
+    monkeypatch.setenv("LOCK_STORE_KEY_PREFIX", "bot")
+    monkeypatch.setenv("LOCK_STORE_LOCK_LIFETIME", "40")
+    monkeypatch.setenv("TICKET_LOCK_LIFETIME", "50")
+    with LockStore.from_env() as store, store.lock("a"):
+        assert redis.keys() == {"bot:tickets:a"}
+        lock = store.get_lock("a").result()
+        assert lock is not None and lock.tickets[0].lifetime == 40
+    monkeypatch.setenv("LOCK_STORE_KEY_PREFX", "bot")
+    with pytest.raises(LockConfigError, match="LOCK_STORE_KEY_PREFX .* did you mean LOCK_STORE_KEY_PREFIX"):
+        LockStore.from_env()
+
+
+def test_options_count_over_the_environment(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCK_STORE_URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("LOCK_STORE_KEY_PREFIX", "variable")
+    monkeypatch.setenv("LOCK_STORE_DB", "1")
+    monkeypatch.setenv("TICKET_LOCK_LIFETIME", "50")
+    url = f"redis://127.0.0.1:{redis.port}"
+    with LockStore.redis(url, lock_lifetime=5) as store, store.lock("a"):
+        assert redis.keys() == {"variable:tickets:a"}
+        lock = store.get_lock("a").result()
+        assert lock is not None and lock.tickets[0].lifetime == 5
+    with LockStore.redis(url, key_prefix="option") as store, store.lock("a"):
+        assert redis.keys() == {"option:tickets:a"}
+        lock = store.get_lock("a").result()
+        assert lock is not None and lock.tickets[0].lifetime == 50
+    monkeypatch.setenv("LOCK_STORE_PASSWORD", "s3cr3t")
+    monkeypatch.setenv("LOCK_STORE_PORT", "many")
+    with pytest.raises(LockConfigError) as caught:
+        LockStore.in_memory()
+    assert 'the environment variable LOCK_STORE_PORT is "many"' in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_times_of_a_call(redis: Redis) -> None:
     store = LockStore.in_memory()
     for wrong in (-1, math.nan, 0, 1e9):
@@ -118,7 +159,7 @@ def test_times_of_a_call(redis: Redis) -> None:
 
 
 def test_a_redis_that_is_not_there() -> None:
-    store = LockStore.redis("redis://127.0.0.1:1", fallback="none")
+    store = LockStore.redis("redis://127.0.0.1:1")
     assert store.client_id is None and not store.is_degraded
     for _ in range(2):
         with pytest.raises(LockStoreUnavailable) as caught:
@@ -127,6 +168,15 @@ def test_a_redis_that_is_not_there() -> None:
     store.close().result()
     with pytest.raises(LockError, match="closed"):
         store.lock("a").acquire()
+
+
+def test_falling_back_is_asked_for() -> None:
+    from_file = "lock_store:\n  type: redis\n  url: redis://127.0.0.1:1\n"
+    asked = LockStore.redis("redis://127.0.0.1:1", fallback="in_memory")
+    for store in (asked, LockStore.from_yaml(from_file)):
+        store.connect().result()
+        assert store.is_degraded
+        store.close().result()
 
 
 def test_errors_go_through_pickle() -> None:

@@ -8,36 +8,18 @@ import contextlib
 import os
 import signal
 import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import programs
-from conftest import PATIENCE, Redis, Storage, soon, tickets, until
+from conftest import PATIENCE, Redis, Storage, frozen, soon, tickets, until
 from lock_store import LockGuard, LockLost, LockStore
 
 
 async def _are(store: LockStore, count: int) -> bool:
     return await tickets(store, "a") == count
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[Redis]:
-    """A server that may stand still without anybody else noticing."""
-    server = Redis(tmp_path)
-    yield server
-    server.stop()
-
-
-@contextlib.contextmanager
-def frozen(server: Redis) -> Iterator[None]:
-    os.kill(server.process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server.process.pid, signal.SIGCONT)
 
 
 async def _guard(store: LockStore) -> Any:

@@ -182,7 +182,7 @@ def test_an_outage_is_told(redis: Redis) -> None:
     program = Program(
         "redis://127.0.0.1:1/1",
         """
-        store = LockStore.redis(URL)
+        store = LockStore.redis(URL, fallback="in_memory")
         store.connect().result()
         assert store.is_degraded
         with store.lock("a"):

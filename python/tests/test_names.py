@@ -21,11 +21,13 @@ COUNTERPARTS = {
 EXEMPT = {
     **dict.fromkeys(
         ["Backend", "Claim", "Claimed", "Finish", "Finished", "InMemoryLockStore", "Issue",
-         "Issued", "Listener", "RedisLockStore", "Step", "TicketName", "WakeUp", "Changes"],
+         "Issued", "Listener", "RedisLockStore", "Step", "TicketName", "Uncontended", "WakeUp",
+         "Changes"],
         "for storages, which are written in Rust",
     ),
     **dict.fromkeys(
-        ["DeploymentMode", "Fallback", "Layout", "LockStoreConfig", "RedisConfig", "StoreType", "Timing"],
+        ["DeploymentMode", "Fallback", "Layout", "LockStoreConfig", "RedisConfig", "StoreType", "Timing",
+         "ConfigReader", "ReadConfig", "Setting", "Source"],
         "are options in Python",
     ),
     **dict.fromkeys(
@@ -47,6 +49,7 @@ EXEMPT_METHODS = {
     "LockStore.new": "takes a storage, which is written in Rust",
     "LockStore.with_timing": "takes a storage, which is written in Rust",
     "LockStore.create": "from_endpoints, from_yaml, and the options of redis and in_memory",
+    "LockStore.close_within": "close(timeout=...)",
     "LockStore.backend": "gives the storage, whose steps are for Rust",
     **dict.fromkeys(
         [f"LockError.{name}" for name in
@@ -60,7 +63,7 @@ EXEMPT_METHODS = {
     ),
     **dict.fromkeys(
         [f"TicketLock.{name}" for name in
-         ["new", "resumed", "issue", "claim", "finish", "drop_dead_heads"]],
+         ["new", "resumed", "issue", "claim", "advance", "finish", "drop_dead_heads"]],
         "the steps of a storage, which is written in Rust",
     ),
     "TicketLock.is_empty": "len()",

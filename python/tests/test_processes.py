@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -222,6 +223,7 @@ def test_an_exit_does_not_wait_for_a_storage_that_is_gone(redis: Redis) -> None:
     assert ended.code == 0, ended
     # It waits for a few seconds, and neither for a reply nor for the lease.
     assert time.monotonic() - began < 20
+    assert re.search(r"1 ticket was not given back within [0-9.]+m?s", ended.err), ended
 
 
 @pytest.mark.parametrize(

@@ -3,55 +3,30 @@
 //! They go through the core's own reader, so that it knows every key and says
 //! what is wrong with a value.
 
-use std::fmt::Write;
-use std::path::PathBuf;
-
-use lock_store::{LockError, LockStoreConfig};
+use lock_store::{ConfigReader, LockStoreConfig};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
-use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::error::Failure;
 
-/// Texts that may be anything, so that they may hold a `${NAME}`. From a
-/// program they are meant literally, and set behind the reader's back.
-const LITERAL: [&str; 7] = [
-    "url",
-    "host",
-    "username",
-    "password",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_ca_certs",
-];
+/// What `type` is in Rasa's `endpoints.yml`.
+const RASA_CLASS: &str = "lock_store.rasa.RasaLockStore";
 
-/// The configuration that the options of `in_memory` or `redis` describe.
+/// The configuration that the options of `in_memory` or `redis` describe; the
+/// environment gives what they leave out.
 pub(crate) fn from_options(
-    py: Python<'_>,
     store_type: &str,
     url: Option<&Bound<'_, PyAny>>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<LockStoreConfig> {
-    let mut text = String::from("lock_store:\n");
-    let mut literals = Vec::new();
-    let mut add = |key: &str, value: &Bound<'_, PyAny>| -> PyResult<()> {
-        let mut value = json(key, value)?;
-        if LITERAL.contains(&key)
-            && let Value::String(literal) = &value
-            && literal.contains("${")
-        {
-            literals.push((key.to_owned(), literal.clone()));
-            value = Value::String("literal".into());
-        }
-        let (key, value) = (Value::String(key.to_owned()), value);
-        writeln!(text, "  {key}: {value}").map_err(|error| PyTypeError::new_err(error.to_string()))
-    };
-    let store_type = PyString::new(py, store_type);
-    add("type", &store_type)?;
+    // In code, so that it falls back to nothing.
+    let mut reader = ConfigReader::new()
+        .defaults(LockStoreConfig::default())
+        .option("type", store_type);
     if let Some(url) = url {
-        add("url", url)?;
+        reader = reader.option("url", json("url", url)?);
     }
     for (key, value) in options.into_iter().flatten() {
         let key: String = key.extract()?;
@@ -60,21 +35,30 @@ pub(crate) fn from_options(
                 "type is not an option; it is what the constructor is called",
             ));
         }
-        add(&key, &value)?;
+        reader = reader.option(&key, json(&key, &value)?);
     }
-    let mut config = LockStoreConfig::from_yaml(&text).map_err(as_options)?;
-    for (key, literal) in literals {
-        let redis = &mut config.redis;
-        match key.as_str() {
-            "url" | "host" => redis.url = SecretString::from(literal),
-            "username" => redis.username = Some(literal),
-            "password" => redis.password = Some(SecretString::from(literal)),
-            "ssl_certfile" => redis.ssl_certfile = Some(PathBuf::from(literal)),
-            "ssl_keyfile" => redis.ssl_keyfile = Some(PathBuf::from(literal)),
-            _ => redis.ssl_ca_certs = Some(PathBuf::from(literal)),
+    Ok(reader.read().map_err(Failure::from)?.config)
+}
+
+/// The configuration of Rasa's class: the block of `endpoints.yml`, which Rasa
+/// has read, under the environment, and this under keyword options.
+pub(crate) fn from_rasa(
+    block: &Bound<'_, PyDict>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<LockStoreConfig> {
+    let mut reader = ConfigReader::new().block("type", RASA_CLASS);
+    for (key, value) in block {
+        let key: String = key.extract()?;
+        reader = reader.block(&key, json(&key, &value)?);
+    }
+    for (key, value) in options {
+        let key: String = key.extract()?;
+        if key == "store" {
+            reader = reader.option("type", RASA_CLASS);
         }
+        reader = reader.option(&key, json(&key, &value)?);
     }
-    Ok(config)
+    Ok(reader.read().map_err(Failure::from)?.config)
 }
 
 fn json(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
@@ -108,15 +92,4 @@ fn json(key: &str, value: &Bound<'_, PyAny>) -> PyResult<Value> {
         };
     let items: PyResult<Vec<Value>> = items.iter().map(|item| json(key, item)).collect();
     items.map(Value::Array)
-}
-
-/// The same error without the place in a text that nobody sees.
-fn as_options(error: LockError) -> Failure {
-    let text = error.to_string();
-    match text.split_once("lock_store.") {
-        Some((place, behind)) if place.contains("error: endpoints") => {
-            LockError::config(behind.replace("lock_store.", "")).into()
-        }
-        _ => error.into(),
-    }
 }

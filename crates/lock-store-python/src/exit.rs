@@ -3,18 +3,25 @@
 //! Before Python takes itself apart, what is held is given back, and every
 //! thread of ours ends: none may touch the interpreter later.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Failure;
 use crate::locked;
+use crate::open::Opened;
 use crate::process::{Process, current};
 
 /// How long an exit waits for a storage that does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much longer it waits for what waits for the storage itself.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// Called when this process exits, and when a child exits as Python does.
 pub(crate) fn watch_exit(py: Python<'_>) -> PyResult<()> {
@@ -67,7 +74,9 @@ fn end(process: &'static Process, others: Others) {
     if let Some(runtime) = process.running() {
         // Whatever is not done by then expires.
         let _ = runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, give_everything_back(process, others)).await
+            let limit = Instant::now() + PATIENCE;
+            let giving_back = give_everything_back(process, others, limit);
+            timeout_at(limit + MARGIN, giving_back).await
         });
     }
     process.stop();
@@ -76,7 +85,7 @@ fn end(process: &'static Process, others: Others) {
 }
 
 /// Tickets that wait leave their queues, locks that are held are released.
-async fn give_everything_back(process: &'static Process, others: Others) {
+async fn give_everything_back(process: &'static Process, others: Others, limit: Instant) {
     process.under_way.end_all().await;
     give_back_held(process).await;
     if others == Others::GoOn {
@@ -89,14 +98,28 @@ async fn give_everything_back(process: &'static Process, others: Others) {
     // Other threads may be at it as well; from here on no ticket is left that
     // is not known to its store.
     process.parting.close();
-    process.parting.wait().await;
+    let _ = timeout_at(limit, process.parting.wait()).await;
     let stores: Vec<_> = locked(&process.stores).drain(..).collect();
-    for store in stores.iter().filter_map(std::sync::Weak::upgrade) {
-        if let Some(store) = store.get() {
-            let _ = store.close().await;
-        }
+    let stores = stores.iter().filter_map(std::sync::Weak::upgrade);
+    join_all(stores.map(|store| close(store, limit))).await;
+    if timeout_at(limit, process.parting.wait()).await.is_err() {
+        tracing::warn!(
+            target: "lock_store",
+            "the exit did not wait for Redis any longer; what is not released expires",
+        );
     }
-    process.parting.wait().await;
+}
+
+async fn close(store: Arc<Opened>, limit: Instant) {
+    let Some(store) = store.get() else {
+        return;
+    };
+    // Rounded, to be read.
+    let left = limit.saturating_duration_since(Instant::now());
+    let left = Duration::from_millis(100) * u32::try_from(left.as_millis() / 100).unwrap_or(0);
+    if let Err(error) = store.close_within(left).await {
+        tracing::warn!(target: "lock_store", %error, "closing a store at the exit");
+    }
 }
 
 async fn give_back_held(process: &'static Process) {

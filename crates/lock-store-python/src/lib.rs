@@ -43,7 +43,9 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _lock_store {
-    use lock_store::{DEFAULT_CLAIM_WINDOW, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME};
+    use lock_store::{
+        DEFAULT_CLAIM_WINDOW, DEFAULT_CLOSE_LIMIT, DEFAULT_LOCK_LIFETIME, DEFAULT_WAIT_TIME,
+    };
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -57,7 +59,7 @@ mod _lock_store {
     #[pymodule_export]
     use super::place::Place;
     #[pymodule_export]
-    use super::store::LockStore;
+    use super::store::{_rasa_store, LockStore};
     #[pymodule_export]
     use super::ticket::{Ticket, TicketLock};
 
@@ -68,6 +70,7 @@ mod _lock_store {
             ("DEFAULT_LOCK_LIFETIME", DEFAULT_LOCK_LIFETIME),
             ("DEFAULT_WAIT_TIME", DEFAULT_WAIT_TIME),
             ("DEFAULT_CLAIM_WINDOW", DEFAULT_CLAIM_WINDOW),
+            ("DEFAULT_CLOSE_LIMIT", DEFAULT_CLOSE_LIMIT),
         ] {
             module.add(name, time.as_secs_f64())?;
         }

@@ -40,7 +40,7 @@ impl Options {
         })
     }
 
-    pub(crate) fn of<M: Mode>(self, mut request: Request<'_, M>) -> Request<'_, M> {
+    pub(crate) fn of<M: Mode>(self, mut request: Request<M>) -> Request<M> {
         if let Some(lifetime) = self.lifetime {
             request = request.lifetime(lifetime);
         }

@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use lock_store::{LockStoreConfig, StoreType};
+use lock_store::{DEFAULT_CLOSE_LIMIT, LockStoreConfig, StoreType};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::answer::{Answer, Outcome, Then};
 use crate::config;
 use crate::conversations::Conversations;
-use crate::convert::id;
+use crate::convert::{id, patience};
 use crate::error::Failure;
 use crate::guard::Body;
 use crate::issuing::Issuing;
@@ -42,7 +43,7 @@ pub(crate) struct LockStore {
 }
 
 impl LockStore {
-    fn new(config: LockStoreConfig) -> PyResult<Self> {
+    pub(crate) fn new(config: LockStoreConfig) -> PyResult<Self> {
         let (process, config) = (current(), Arc::new(config));
         let opened = Opened::new(process, &config)?;
         Ok(Self {
@@ -73,6 +74,19 @@ impl LockStore {
         Ok(anew)
     }
 
+    fn close_within(&self, limit: Duration) -> Operation {
+        // What was never opened in this process is not opened for this.
+        let opened = self.opened().ok();
+        self.is_closed.store(true, Ordering::Release);
+        let work: Work = Box::pin(async move {
+            if let Some(store) = opened.as_deref().and_then(Opened::get) {
+                store.close_within(limit).await?;
+            }
+            Ok(Answer::Nothing)
+        });
+        Operation::new("close", current(), work)
+    }
+
     /// Something that the store does.
     fn operation<F>(&self, name: &'static str, work: impl FnOnce(Arc<Opened>) -> F) -> Operation
     where
@@ -92,30 +106,40 @@ impl LockStore {
 impl LockStore {
     /// A store in the memory of this process. The options are the times of the
     /// configuration: `lock_lifetime`, `wait_timeout`, `wait_time`,
-    /// `claim_window`, `keep_alive`.
+    /// `claim_window`, `keep_alive`, `max_hold`.
     #[staticmethod]
     #[pyo3(signature = (**options))]
-    fn in_memory(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        Self::new(config::from_options(py, "in_memory", None, options)?)
+    fn in_memory(options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Self::new(config::from_options("in_memory", None, options)?)
     }
 
     /// A store on Redis. The options are the keys of the configuration, such
-    /// as `key_prefix`, `password`, `lock_lifetime`, `fallback`.
+    /// as `key_prefix`, `password`, `lock_lifetime`, `fallback`; the variables
+    /// `LOCK_STORE_…` of the environment give what they leave out.
     ///
     /// They are checked now; the connection is opened at first use, or by
-    /// `connect`.
+    /// `connect`. A Redis that cannot be reached then is an error, unless
+    /// `fallback="in_memory"`.
     #[staticmethod]
     #[pyo3(signature = (url=None, **options))]
     fn redis(
-        py: Python<'_>,
         url: Option<&Bound<'_, PyAny>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        Self::new(config::from_options(py, "redis", url, options)?)
+        Self::new(config::from_options("redis", url, options)?)
+    }
+
+    /// The store that the environment describes, without a file: each key from
+    /// the variable `LOCK_STORE_<KEY>`, such as `LOCK_STORE_URL`. If none says
+    /// where Redis is, it is one in memory.
+    #[staticmethod]
+    fn from_env() -> PyResult<Self> {
+        Self::new(LockStoreConfig::from_env().map_err(Failure::from)?)
     }
 
     /// The store that the block `lock_store` of a file describes, as Rasa's
-    /// `endpoints.yml`. Without such a block it is one in memory.
+    /// `endpoints.yml`. Without such a block it is one in memory. The
+    /// environment counts over the file.
     #[staticmethod]
     fn from_endpoints(path: std::path::PathBuf) -> PyResult<Self> {
         Self::new(LockStoreConfig::from_endpoints(path).map_err(Failure::from)?)
@@ -128,8 +152,9 @@ impl LockStore {
     }
 
     /// Opens the connection, which otherwise the first use does, and says what
-    /// is wrong with it. With `fallback="in_memory"`, the default, a Redis that
-    /// cannot be reached is no error: see `is_degraded`.
+    /// is wrong with it. With `fallback="in_memory"`, the default of files and of
+    /// the environment, a Redis that cannot be reached is no error: see
+    /// `is_degraded`.
     fn connect(&self) -> Operation {
         self.operation("connect", async |store| {
             store.open().await?;
@@ -326,18 +351,16 @@ impl LockStore {
     }
 
     /// Takes no new locks, and waits until everything that was dropped is
-    /// released. Guards that are still held stay good.
-    fn close(&self) -> Operation {
-        // What was never opened in this process is not opened for this.
-        let opened = self.opened().ok();
-        self.is_closed.store(true, Ordering::Release);
-        let work: Work = Box::pin(async move {
-            if let Some(store) = opened.as_deref().and_then(Opened::get) {
-                store.close().await?;
-            }
-            Ok(Answer::Nothing)
-        });
-        Operation::new("close", current(), work)
+    /// released, for `timeout` seconds at most. Guards that are still held stay
+    /// good.
+    ///
+    /// When Redis has not answered by then, `LockStoreUnavailable` says how
+    /// many tickets were not given back. The store goes on trying while the
+    /// process lives; at the latest they expire.
+    #[pyo3(signature = (*, timeout=5.0))]
+    fn close(&self, timeout: f64) -> PyResult<Operation> {
+        let limit = patience(timeout)?;
+        Ok(self.close_within(limit))
     }
 
     fn __aenter__(slf: Bound<'_, Self>) -> Operation {
@@ -353,7 +376,7 @@ impl LockStore {
         traceback: &Bound<'_, PyAny>,
     ) -> Operation {
         let _ = (Body::of(kind), error, traceback);
-        self.close()
+        self.close_within(DEFAULT_CLOSE_LIMIT)
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -367,7 +390,8 @@ impl LockStore {
         traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let _ = (error, traceback);
-        self.close().block(kind.py(), None).map(drop)
+        let closing = self.close_within(DEFAULT_CLOSE_LIMIT);
+        closing.block(kind.py(), None).map(drop)
     }
 
     /// Whether it serves from memory although it should not: only ever true
@@ -394,4 +418,19 @@ impl LockStore {
             _ => "<lock_store.LockStore on Redis>".into(),
         }
     }
+}
+
+/// For `lock_store.rasa`: the store that Rasa's `endpoints.yml` describes, and
+/// its `socket_timeout`, `None` in memory.
+#[pyfunction]
+pub(crate) fn _rasa_store(
+    block: &Bound<'_, PyDict>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<(LockStore, Option<f64>)> {
+    let config = config::from_rasa(block, options)?;
+    let timeout = match config.store_type {
+        StoreType::InMemory => None,
+        _ => Some(config.redis.socket_timeout.as_secs_f64()),
+    };
+    Ok((LockStore::new(config)?, timeout))
 }

@@ -195,7 +195,7 @@ def test_a_password_of_digits_is_a_number_in_yaml(
         ({"keep_alive": 3}, "keep_alive"),
         ({"fallback": "maybe"}, "fallback"),
         ({"layout": "other"}, "layout"),
-        ({"store": "sqlite"}, "redis or in_memory"),
+        ({"store": "sqlite"}, "`in_memory` or `redis`"),
         ({"url": "http://localhost"}, "redis://"),
         ({"url": "localhost", "host": "localhost"}, "host"),
     ],
@@ -245,6 +245,26 @@ def test_the_lifetime_of_the_environment_counts(
     with redis.Redis(port=redis_server.port, db=1) as client:
         assert client.pttl("lock-store:tickets:a") > 900_000
     store.cleanup("a", 0)
+
+
+def test_the_environment_counts_over_the_file_and_a_program_over_both(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where: dict[str, Any] = {"url": "127.0.0.1", "port": redis_server.port}
+    monkeypatch.setenv("LOCK_STORE_KEY_PREFIX", "variable")
+    for store, key in [
+        (create(**where, key_prefix="file"), b"variable:tickets:a"),
+        (RasaLockStore(**where, key_prefix="program"), b"program:tickets:a"),
+    ]:
+        store.issue_ticket("a")
+        assert redis_server.keys() == [key]
+        store.cleanup("a", 0)
+    monkeypatch.setenv("LOCK_STORE_TYPE", "in_memory")
+    create(**where).issue_ticket("a")
+    assert redis_server.keys() == []
+    monkeypatch.setenv("LOCK_STORE_DB", "one")
+    with pytest.raises(InvalidConfigException, match="variable LOCK_STORE_DB is "):
+        create(**where)
 
 
 def test_rasas_errors_are_caught_by_rasas_name(our_store: RasaLockStore) -> None:

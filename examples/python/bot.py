@@ -29,7 +29,7 @@ async def handle(store: LockStore, sender: str, text: str) -> None:
 async def main() -> None:
     if len(sys.argv) > 1:
         # Each process in a memory of its own would be no lock.
-        store = LockStore.redis(sys.argv[1], fallback="none")
+        store = LockStore.redis(sys.argv[1])
     else:
         store = LockStore.in_memory()
     async with store:

@@ -25,7 +25,7 @@ async def handle(place: Place, sender: str, message: str) -> None:
 
 
 async def main(file: str, url: str | None) -> None:
-    store = LockStore.redis(url, fallback="none") if url else LockStore.in_memory()
+    store = LockStore.redis(url) if url else LockStore.in_memory()
     async with store:
         handled = []
         with open(file, encoding="utf-8") as lines:

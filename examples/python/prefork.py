@@ -31,7 +31,7 @@ async def work(store: LockStore, balance: str) -> None:
 def main(url: str, balance: str) -> None:
     with open(balance, "w", encoding="ascii") as file:
         file.write("0")
-    store = LockStore.redis(url, fallback="none", lock_lifetime=10)
+    store = LockStore.redis(url, lock_lifetime=10)
     workers = []
     for _ in range(WORKERS):
         pid = os.fork()

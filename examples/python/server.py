@@ -52,7 +52,7 @@ class Chat(BaseHTTPRequestHandler):
 
 
 def main(port: int, url: str) -> None:
-    Chat.store = LockStore.redis(url, fallback="none", lock_lifetime=10, keep_alive=True)
+    Chat.store = LockStore.redis(url, lock_lifetime=10, keep_alive=True)
     Chat.store.connect().result()
     # Without this a SIGTERM would leave what is held to its lease.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

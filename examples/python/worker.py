@@ -23,7 +23,7 @@ def work(store: LockStore, customer: str) -> str:
 
 def main() -> None:
     if len(sys.argv) > 1:
-        store = LockStore.redis(sys.argv[1], fallback="none")
+        store = LockStore.redis(sys.argv[1])
     else:
         store = LockStore.in_memory()
     with store, ThreadPoolExecutor(8) as pool:

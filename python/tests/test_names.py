@@ -50,6 +50,9 @@ EXEMPT_METHODS = {
     "LockStore.with_timing": "takes a storage, which is written in Rust",
     "LockStore.create": "from_endpoints, from_yaml, and the options of redis and in_memory",
     "LockStore.close_within": "close(timeout=...)",
+    "LockStore.blocking_lock": "what store.lock(...) gives can be entered by threads, too",
+    "LockGuard.blocking_release": "result() of release(), or the end of the with block",
+    "LockGuard.cancellation_token": "lost() and run()",
     "LockStore.backend": "gives the storage, whose steps are for Rust",
     **dict.fromkeys(
         [f"LockError.{name}" for name in

@@ -10,7 +10,7 @@
 //!
 //! The first issue is driven by its caller, so that a conversation without a
 //! burst costs no task. When another one comes behind it, a task takes over:
-//! callers that are not polled, or are dropped, hold nobody up.
+//! callers that are not polled, or are dropped, delay no other caller.
 //!
 //! Locks: a shard of [`Order`] and a [`First`] are never held together. A first
 //! issue is polled under its own lock, and nothing else is done under it.

@@ -212,7 +212,7 @@ impl Subscriber {
             let confirmed = self.confirmed.notified();
             tokio::pin!(confirmed);
             confirmed.as_mut().enable();
-            // Whoever is unsubscribed looks by itself.
+            // An unsubscribed process checks by itself.
             let is_unsubscribed = self
                 .state
                 .lock()
